@@ -1,0 +1,1 @@
+"""NexusFormer: learn from related tables as they are."""

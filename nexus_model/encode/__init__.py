@@ -1,0 +1,1 @@
+"""One table's cells -> row vectors; and, for ordered histories, rows -> states."""

@@ -1,0 +1,29 @@
+"""Standard encoder: the cells of a row side by side through a residual MLP; the honest baseline.
+
+R rows, C columns, D width.
+"""
+
+from torch import Tensor, nn
+
+from nexus_model.layers.feed_forward import FeedForward
+from nexus_model.layers.shape import check_shape
+
+
+class StandardTabularEncoder(nn.Module):
+    """Flatten, project, ``blocks`` feed-forward blocks, norm."""
+
+    def __init__(self, columns: int, width: int, blocks: int, dropout: float) -> None:
+        super().__init__()
+        self.columns, self.width = columns, width
+        self.project = nn.Linear(columns * width, width)
+        self.blocks = nn.ModuleList(
+            FeedForward(width, 2 * width, dropout) for _ in range(blocks)
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, cells_RCD: Tensor) -> Tensor:
+        check_shape(cells_RCD, "R C D", C=self.columns, D=self.width)
+        rows_RD = self.project(cells_RCD.flatten(1))
+        for block in self.blocks:
+            rows_RD = block(rows_RD)
+        return self.norm(rows_RD)

@@ -1,0 +1,88 @@
+"""All tables' unique rows as vectors, each row having read its parents.
+
+R rows, C columns, D width, P parents (foreign keys).
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from nexus_model.encode.cells import CellEmbedding
+from nexus_model.encode.choose import EncoderConfig, build_row_encoder
+from nexus_model.tokenize.batch import TableRows
+from nexus_model.tokenize.statistics import TableTokenizer
+
+
+class TableEncoder(nn.Module):
+    """Cell embeddings and row encoder of one table."""
+
+    def __init__(
+        self, table: TableTokenizer, config: EncoderConfig, width: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.cells = CellEmbedding(table, width)
+        self.rows = build_row_encoder(config, self.cells.columns, width, dropout)
+
+    def forward(self, rows: TableRows) -> Tensor:
+        return self.rows(self.cells(rows))
+
+
+class ParentReader(nn.Module):
+    """Rows add a projection of each parent's vector; a row without that parent adds nothing."""
+
+    def __init__(self, tables: tuple[TableTokenizer, ...], width: int) -> None:
+        super().__init__()
+        self.parents = {table.table: table.parents for table in tables}
+        self.projections = nn.ModuleDict(
+            {
+                f"{table.table}:{index}": nn.Linear(width, width, bias=False)
+                for table in tables
+                for index in range(len(table.parents))
+            }
+        )
+        self.norms = nn.ModuleDict(
+            {table.table: nn.LayerNorm(width) for table in tables if table.parents}
+        )
+
+    def forward(
+        self, rows_RD: Mapping[str, Tensor], read_RD: Mapping[str, Tensor], table: str,
+        parents_RP: Tensor,
+    ) -> Tensor:  # fmt: skip
+        total_RD = rows_RD[table]
+        for index, parent in enumerate(self.parents[table]):
+            offered_RD = self.projections[f"{table}:{index}"](read_RD[parent])
+            padded_RD = torch.cat([offered_RD, offered_RD.new_zeros(1, offered_RD.shape[1])])
+            total_RD = total_RD + padded_RD[parents_RP[:, index]]
+        return self.norms[table](total_RD)
+
+
+class DatabaseEncoder(nn.Module):
+    """Every unique row of a batch once: own cells, then ``parent_hops`` rounds of reading parents."""
+
+    def __init__(
+        self,
+        tables: tuple[TableTokenizer, ...],
+        configs: Mapping[str, EncoderConfig],
+        width: int,
+        dropout: float,
+        parent_hops: int,
+    ) -> None:
+        super().__init__()
+        self.tables = nn.ModuleDict(
+            {t.table: TableEncoder(t, configs[t.table], width, dropout) for t in tables}
+        )
+        self.read_parents = ParentReader(tables, width)
+        self.parent_hops = parent_hops
+
+    def forward(self, tables: Mapping[str, TableRows]) -> dict[str, Tensor]:
+        own_RD = {name: encoder(tables[name]) for name, encoder in self.tables.items()}
+        read_RD = own_RD
+        for _ in range(self.parent_hops):
+            read_RD = {
+                name: self.read_parents(own_RD, read_RD, name, tables[name].parents_RP)
+                if self.read_parents.parents[name]
+                else rows_RD
+                for name, rows_RD in own_RD.items()
+            }
+        return read_RD

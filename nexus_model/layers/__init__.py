@@ -1,0 +1,1 @@
+"""Leaf tensor machinery: knows neither tables nor the configuration of others."""

@@ -1,0 +1,1 @@
+"""Attention behind one seam: the formula is a file, every backend is measured against it."""

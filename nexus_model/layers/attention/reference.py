@@ -1,0 +1,46 @@
+"""The attention formula as written, any dtype and device (Vaswani et al. 2017, eq. 1).
+
+B batch, H heads, Q queries, K keys, W head width.
+DIFFERS: a query that keeps no key reads zeros instead of NaN.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from nexus_model.layers.attention.call import AttentionCall
+
+
+def attention_weights(
+    q_BHQW: Tensor, k_BHKW: Tensor, keep_BQK: Tensor, bias_BHQK: Tensor | None = None
+) -> Tensor:
+    """Weights ``[B, H, Q, K]``; each row sums to one, or to zero where nothing is kept."""
+    scores_BHQK = q_BHQW @ k_BHKW.transpose(-1, -2) / math.sqrt(q_BHQW.shape[-1])
+    if bias_BHQK is not None:
+        scores_BHQK = scores_BHQK + bias_BHQK
+    keep_B1QK = keep_BQK[:, None]
+    # A query that keeps nothing is left unmasked and zeroed after, so that no NaN has a gradient.
+    hidden_B1QK = ~keep_B1QK & keep_B1QK.any(-1, keepdim=True)
+    return scores_BHQK.masked_fill(hidden_B1QK, -torch.inf).softmax(dim=-1) * keep_B1QK
+
+
+class ReferenceAttention:
+    """The formula as a backend; takes every call and is always last."""
+
+    name = "reference"
+
+    def refusals(self, call: AttentionCall) -> list[str]:  # noqa: ARG002 - never refuses
+        """None."""
+        return []
+
+    def attend(
+        self,
+        q_BHQW: Tensor,
+        k_BHKW: Tensor,
+        v_BHKW: Tensor,
+        keep_BQK: Tensor,
+        bias_BHQK: Tensor | None = None,
+    ) -> Tensor:
+        """Read ``v`` by the weights."""
+        return attention_weights(q_BHQW, k_BHKW, keep_BQK, bias_BHQK) @ v_BHKW

@@ -1,0 +1,36 @@
+"""Torch's fused scaled dot product attention, on padded keys with a keep mask.
+
+B batch, H heads, Q queries, K keys, W head width. Attention dropout stays 0: with it torch falls
+back to the slow kernel on CPU.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nexus_model.layers.attention.call import AttentionCall
+
+
+class SdpaAttention:
+    """Fused kernel for 32 and 16 bit floats."""
+
+    name = "sdpa"
+
+    def refusals(self, call: AttentionCall) -> list[str]:
+        """float64 is left to the reference, which is exact and used to judge this backend."""
+        return ["float64 goes to the reference"] if call.dtype is torch.float64 else []
+
+    def attend(
+        self,
+        q_BHQW: Tensor,
+        k_BHKW: Tensor,
+        v_BHKW: Tensor,
+        keep_BQK: Tensor,
+        bias_BHQK: Tensor | None = None,
+    ) -> Tensor:
+        """Read ``v``; a query that keeps nothing is left unmasked and zeroed after."""
+        some_B1Q1 = keep_BQK.any(-1, keepdim=True)[:, None]
+        mask_B1QK = keep_BQK[:, None] | ~some_B1Q1
+        mask = mask_B1QK if bias_BHQK is None else bias_BHQK.masked_fill(~mask_B1QK, -torch.inf)
+        read_BHQW = F.scaled_dot_product_attention(q_BHQW, k_BHKW, v_BHKW, attn_mask=mask)
+        return read_BHQW * some_B1Q1

@@ -1,0 +1,1 @@
+"""Aligned tables -> columnar tensors -> batches; statistics fitted on training rows only."""

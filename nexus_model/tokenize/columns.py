@@ -1,0 +1,156 @@
+"""One column of cells -> numbers: the four codecs, pure functions of Arrow values and statistics.
+
+R rows, C columns, L sub-words, F features of a timestamp.
+"""
+
+import re
+import zlib
+from statistics import NormalDist
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nexus_model.tokenize.statistics import (
+    CategoricalColumn,
+    NumericalColumn,
+    NumericalScaling,
+    TemporalColumn,
+    TextColumn,
+)
+
+Array = np.ndarray
+Column = pa.Array | pa.ChunkedArray
+
+MISSING, UNKNOWN, FIRST_ID = 0, 1, 2
+TEMPORAL_FEATURES = 5
+YEAR_US = 365.25 * 86_400e6
+EPOCH_2000_US = 946_684_800_000_000
+CLIP = 10.0
+KNOTS = 65
+
+
+def numbers(column: Column) -> Array:
+    """float64 values; missing, NaN and infinite are NaN."""
+    values = np.array(pc.cast(column, pa.float64()).to_numpy(), dtype=np.float64)
+    values[~np.isfinite(values)] = np.nan
+    return values
+
+
+def fit_numerical(name: str, values_R: Array, scaling: NumericalScaling) -> NumericalColumn:
+    """Mean and deviation of the present values; a column without spread is only centred.
+
+    >>> fit_numerical("x", np.array([1.0, 3.0, np.nan]), NumericalScaling.STANDARD).mean
+    2.0
+    """
+    present = values_R[~np.isnan(values_R)]
+    if len(present) == 0:
+        return NumericalColumn(name=name, mean=0.0, std=1.0)
+    knots: tuple[float, ...] = ()
+    if scaling is NumericalScaling.QUANTILE:
+        found = np.unique(np.quantile(present, np.linspace(0, 1, KNOTS)))
+        knots = tuple(float(knot) for knot in found) if len(found) > 1 else ()
+    std = float(present.std())
+    return NumericalColumn(
+        name=name, mean=float(present.mean()), std=std if std > 1e-12 else 1.0, knots=knots
+    )
+
+
+def encode_numerical(values_R: Array, fitted: NumericalColumn) -> tuple[Array, Array]:
+    """Scaled float32 values, clipped to +-10, 0 where missing; and which are present."""
+    present_R = ~np.isnan(values_R)
+    if fitted.knots:
+        rank_R = np.interp(values_R, fitted.knots, np.linspace(0, 1, len(fitted.knots)))
+        grid = np.linspace(0.001, 0.999, 999)
+        scores = np.array([NormalDist().inv_cdf(share) for share in grid])
+        scaled_R = np.interp(rank_R, grid, scores)
+    else:
+        scaled_R = (values_R - fitted.mean) / fitted.std
+    scaled_R = np.where(present_R, np.clip(scaled_R, -CLIP, CLIP), 0.0)
+    return scaled_R.astype(np.float32), present_R
+
+
+def strings(column: Column) -> pa.Array:
+    """Values as strings, one array."""
+    texts = pc.cast(column, pa.string())
+    return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+
+
+def fit_categorical(name: str, column: Column) -> CategoricalColumn:
+    """Vocabulary in alphabetical order, so that it does not depend on the order of rows."""
+    values = {value for value in pc.unique(strings(column)).to_pylist() if value is not None}
+    return CategoricalColumn(name=name, vocabulary=tuple(sorted(values)))
+
+
+def encode_categorical(column: Column, fitted: CategoricalColumn) -> Array:
+    """int32 ids: 0 missing, 1 not in the vocabulary."""
+    texts = strings(column)
+    found = pc.index_in(texts, value_set=pa.array(fitted.vocabulary, pa.string()))
+    ids_R = np.asarray(pc.fill_null(found, -1), dtype=np.int32) + FIRST_ID
+    ids_R[ids_R < FIRST_ID] = UNKNOWN
+    ids_R[np.asarray(pc.is_null(texts))] = MISSING
+    return ids_R
+
+
+def microseconds(column: Column) -> Array:
+    """Timestamps as float64 microseconds since 1970; missing is NaN."""
+    stamps = pc.cast(pc.cast(column, pa.timestamp("us")), pa.int64())
+    return np.asarray(pc.cast(stamps, pa.float64()).to_numpy(), dtype=np.float64)
+
+
+def years_from(stamps_R: Array, origin_R: Array | float) -> Array:
+    """Years between two moments in microseconds, positive if the first is later."""
+    return (stamps_R - origin_R) / YEAR_US
+
+
+def fit_temporal(name: str, years_R: Array) -> TemporalColumn:
+    """Mean and deviation of the distances."""
+    fitted = fit_numerical(name, years_R, NumericalScaling.STANDARD)
+    return TemporalColumn(name=name, mean=fitted.mean, std=fitted.std)
+
+
+def season(stamps_R: Array) -> Array:
+    """Sine and cosine of the day of the year, float32 [R, 2]; zeros where missing."""
+    phase_R = 2 * np.pi * (stamps_R / YEAR_US)
+    waves_R2 = np.stack([np.sin(phase_R), np.cos(phase_R)], axis=1)
+    return np.nan_to_num(waves_R2).astype(np.float32)
+
+
+def encode_temporal(
+    stamps_R: Array, years_R: Array, fitted: TemporalColumn
+) -> tuple[Array, Array]:
+    """Scaled distance, season and weekday as sine and cosine: float32 [R, 5]; and present [R]."""
+    scaled_R, present_R = encode_numerical(
+        years_R, NumericalColumn(name=fitted.name, mean=fitted.mean, std=fitted.std)
+    )
+    week_R = 2 * np.pi * (stamps_R / (7 * 86_400e6))
+    week_R2 = np.nan_to_num(np.stack([np.sin(week_R), np.cos(week_R)], axis=1))
+    cells_RF = np.concatenate([scaled_R[:, None], season(stamps_R), week_R2], axis=1)
+    return cells_RF.astype(np.float32), present_R
+
+
+def encode_text(column: Column, fitted: TextColumn) -> Array:
+    """int32 [R, L] hashed words and letter triples; 0 pads, a missing text is all 0.
+
+    >>> encode_text(pa.array(["Ab", None]), TextColumn(name="t", length=4)).shape
+    (2, 4)
+    """
+    ids_RL = np.zeros((len(column), fitted.length), dtype=np.int32)
+    for row, text in enumerate(strings(column).to_pylist()):
+        if text is not None:
+            ids = [_bucket(piece, fitted.buckets) for piece in _pieces(text)]
+            ids = ids[: fitted.length]
+            ids_RL[row, : len(ids)] = ids
+    return ids_RL
+
+
+def _pieces(text: str) -> list[str]:
+    words = re.findall(r"\w+", text.lower())
+    triples = [
+        f"<{word}>"[at : at + 3] for word in words for at in range(max(1, len(word)))
+    ]
+    return list(dict.fromkeys([*words, *triples]))
+
+
+def _bucket(piece: str, buckets: int) -> int:
+    return 1 + zlib.crc32(piece.encode()) % (buckets - 1)

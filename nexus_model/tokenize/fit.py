@@ -1,0 +1,195 @@
+"""Fit on visible training rows, then encode every row: aligned tables -> TableTensors."""
+
+from collections.abc import Mapping, Sequence
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from nexus_model.align.index import NEVER, PathIndex, column_of, times_of
+from nexus_model.align.paths import RelationPath
+from nexus_model.align.relate import quoted
+from nexus_model.schema import DatabaseSpec, SemanticType, TableSpec, TaskKind, TaskSpec
+from nexus_model.tokenize import columns
+from nexus_model.tokenize.statistics import (
+    LabelScale,
+    NumericalScaling,
+    TableTokenizer,
+    TemporalColumn,
+    TextColumn,
+    Tokenizer,
+)
+from nexus_model.tokenize.table_tensors import TableTensors
+
+Connection = duckdb.DuckDBPyConnection
+Array = np.ndarray
+
+
+def feature_table(con: Connection, table: TableSpec) -> pa.Table:
+    """Feature columns of an aligned table in row order."""
+    names = ", ".join(quoted(column.name) for column in table.columns) or "_row"
+    return con.sql(
+        f"select {names} from aligned.{quoted(table.name)} order by _row"
+    ).to_arrow_table()
+
+
+def parent_rows(con: Connection, database: DatabaseSpec, table: TableSpec) -> Array:
+    """int64 [R, P] row of each parent; -1 if there is none or it is later than the row itself."""
+    time_R = times_of(con, table.name)
+    links = quoted("links_" + table.name)
+    found = []
+    for index, key in enumerate(table.foreign_keys):
+        parent_R = column_of(con, links, f"_fk_{index}")
+        if database[key.references_table].time_column is not None:
+            later_R = times_of(con, key.references_table)[np.maximum(parent_R, 0)] > time_R
+            parent_R = np.where(later_R, -1, parent_R)
+        found.append(parent_R)
+    return np.stack(found, axis=1) if found else np.zeros((len(time_R), 0), np.int64)
+
+
+def visible_rows(
+    tables: Mapping[str, Array],
+    database: DatabaseSpec,
+    paths: Sequence[RelationPath],
+    indexes: Sequence[PathIndex],
+    chosen_B: Array,
+) -> dict[str, Array]:
+    """For each table a bool [R]: rows the chosen samples see, their parents included.
+
+    ``tables`` maps a table to its ``parents_RP``.
+    """
+    seen = {name: np.zeros(len(parents), bool) for name, parents in tables.items()}
+    for path, index in zip(paths, indexes, strict=True):
+        mine_N = np.repeat(chosen_B, np.diff(index.offsets_B))
+        seen[path.table][index.rows_N[mine_N]] = True
+    grown = True
+    while grown:
+        before = sum(int(mask.sum()) for mask in seen.values())
+        for name, parents_RP in tables.items():
+            for index, key in enumerate(database[name].foreign_keys):
+                rows = parents_RP[seen[name], index]
+                seen[key.references_table][rows[rows >= 0]] = True
+        grown = sum(int(mask.sum()) for mask in seen.values()) > before
+    return seen
+
+
+def _origin(table: TableSpec, time_R: Array) -> Array | float:
+    """What a table's timestamps are measured from."""
+    if table.time_column is None:
+        return float(columns.EPOCH_2000_US)
+    return np.where(time_R == NEVER, np.nan, time_R.astype(np.float64))
+
+
+def fit_table(
+    features: pa.Table,
+    table: TableSpec,
+    time_R: Array,
+    seen_R: Array,
+    scaling: NumericalScaling = NumericalScaling.STANDARD,
+) -> TableTokenizer:
+    """Statistics of the rows in ``seen_R`` and of no other."""
+    rows = np.flatnonzero(seen_R)
+    fitted = features.take(pa.array(rows))
+    origin = _origin(table, time_R)
+    origin = origin[rows] if isinstance(origin, np.ndarray) else origin
+    named = {
+        semantic: [(name, fitted[name]) for name in table.columns_of(semantic)]
+        for semantic in SemanticType
+    }
+    return TableTokenizer(
+        table=table.name,
+        timed=table.time_column is not None,
+        numerical=tuple(
+            columns.fit_numerical(name, columns.numbers(column), scaling)
+            for name, column in named[SemanticType.NUMERICAL]
+        ),
+        categorical=tuple(
+            columns.fit_categorical(name, column)
+            for name, column in named[SemanticType.CATEGORICAL]
+        ),
+        temporal=tuple(
+            columns.fit_temporal(name, columns.years_from(columns.microseconds(column), origin))
+            for name, column in named[SemanticType.TIMESTAMP]
+        ),
+        text=tuple(TextColumn(name=name) for name, _ in named[SemanticType.TEXT]),
+        parents=tuple(key.references_table for key in table.foreign_keys),
+    )
+
+
+def encode_table(
+    features: pa.Table,
+    table: TableSpec,
+    fitted: TableTokenizer,
+    time_R: Array,
+    parents_RP: Array,
+) -> TableTensors:
+    """Every row of the table as numbers."""
+    count, origin = len(time_R), _origin(table, time_R)
+    numerical = [
+        columns.encode_numerical(columns.numbers(features[column.name]), column)
+        for column in fitted.numerical
+    ]
+    temporal = []
+    for stamp in fitted.temporal:
+        stamps_R = columns.microseconds(features[stamp.name])
+        temporal.append(
+            columns.encode_temporal(stamps_R, columns.years_from(stamps_R, origin), stamp)
+        )
+    categorical = [
+        columns.encode_categorical(features[column.name], column)
+        for column in fitted.categorical
+    ]
+    text = [columns.encode_text(features[column.name], column) for column in fitted.text]
+    length = max((column.length for column in fitted.text), default=0)
+    return TableTensors(
+        numerical_RC=_stacked([values for values, _ in numerical], (count, 0), np.float32),
+        present_RC=_stacked([here for _, here in [*numerical, *temporal]], (count, 0), np.bool_),
+        categorical_RC=_stacked(categorical, (count, 0), np.int32),
+        temporal_RCF=_stacked(
+            [cells for cells, _ in temporal], (count, 0, columns.TEMPORAL_FEATURES), np.float32
+        ),
+        text_RCL=_stacked(text, (count, 0, length), np.int32),
+        parents_RP=parents_RP,
+        time_R=time_R,
+    )
+
+
+def _stacked(arrays: list[Array], empty: tuple[int, ...], dtype: type) -> Array:
+    return np.stack(arrays, axis=1).astype(dtype) if arrays else np.zeros(empty, dtype)
+
+
+def fit_label(task: TaskSpec, label_B: Array) -> LabelScale:
+    """Centre on the median and scale by the deviation, for a regression."""
+    if task.kind is not TaskKind.REGRESSION:
+        return LabelScale()
+    spread = float(label_B.std())
+    return LabelScale(center=float(np.median(label_B)), spread=spread if spread > 1e-12 else 1.0)
+
+
+def fit_entity_ages(
+    features: pa.Table, entity: TableSpec, entity_B: Array, cutoff_B: Array
+) -> tuple[TemporalColumn, ...]:
+    """Scale of the years between an entity's timestamps and the cutoffs it is asked at."""
+    found = []
+    for name in entity.columns_of(SemanticType.TIMESTAMP):
+        stamps_B = columns.microseconds(features[name])[entity_B]
+        years_B = columns.years_from(cutoff_B.astype(np.float64), stamps_B)
+        found.append(columns.fit_temporal(name, years_B))
+    return tuple(found)
+
+
+def encode_clock(
+    tokenizer: Tokenizer, features: pa.Table, entity_B: Array, cutoff_B: Array
+) -> Array:
+    """float32 [B, clock width]: season of the cutoff, then age and presence per entity timestamp."""
+    if not tokenizer.dated:
+        return np.zeros((len(entity_B), 0), np.float32)
+    moments_B = cutoff_B.astype(np.float64)
+    parts = [columns.season(moments_B)]
+    for column in tokenizer.entity_ages:
+        stamps_B = columns.microseconds(features[column.name])[entity_B]
+        cells_BF, present_B = columns.encode_temporal(
+            stamps_B, columns.years_from(moments_B, stamps_B), column
+        )
+        parts.append(np.stack([cells_BF[:, 0], present_B], axis=1))
+    return np.concatenate(parts, axis=1).astype(np.float32)

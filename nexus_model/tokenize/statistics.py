@@ -1,0 +1,88 @@
+"""What the tokenizer learned, as data: one record per column, JSON in and out."""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from nexus_model.schema import Record
+
+
+class NumericalScaling(StrEnum):
+    """How a number becomes a model input."""
+
+    STANDARD = "standard"
+    QUANTILE = "quantile"
+
+
+class NumericalColumn(Record):
+    """Mean and standard deviation of the fitted rows; ``knots`` are quantiles when asked for."""
+
+    name: str
+    mean: float
+    std: float = Field(gt=0)
+    knots: tuple[float, ...] = ()
+
+
+class CategoricalColumn(Record):
+    """Vocabulary of the fitted rows; id 0 is missing, 1 unknown, then the values in order."""
+
+    name: str
+    vocabulary: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of ids."""
+        return len(self.vocabulary) + 2
+
+
+class TemporalColumn(Record):
+    """Years between a timestamp and its row's time (or 2000 if the table has none), scaled."""
+
+    name: str
+    mean: float
+    std: float = Field(gt=0)
+
+
+class TextColumn(Record):
+    """Hashed sub-words: ``length`` ids per cell out of ``buckets``; id 0 is padding."""
+
+    name: str
+    length: int = 24
+    buckets: int = 2048
+
+
+class TableTokenizer(Record):
+    """Everything needed to turn a table's rows into tensors."""
+
+    table: str
+    timed: bool
+    numerical: tuple[NumericalColumn, ...] = ()
+    categorical: tuple[CategoricalColumn, ...] = ()
+    temporal: tuple[TemporalColumn, ...] = ()
+    text: tuple[TextColumn, ...] = ()
+    parents: tuple[str, ...] = Field((), description="referenced table of each foreign key")
+
+
+class LabelScale(Record):
+    """Centre and spread of the training labels; (0, 1) unless the task is a regression."""
+
+    center: float = 0.0
+    spread: float = Field(1.0, gt=0)
+
+
+class Tokenizer(Record):
+    """Tokenizers of all tables, the scale of the label and of the entity's own ages."""
+
+    tables: tuple[TableTokenizer, ...]
+    label: LabelScale = LabelScale()
+    entity_table: str
+    entity_ages: tuple[TemporalColumn, ...] = ()
+    dated: bool = Field(description="samples have cutoffs")
+
+    def __getitem__(self, table: str) -> TableTokenizer:
+        return next(fitted for fitted in self.tables if fitted.table == table)
+
+    @property
+    def clock_width(self) -> int:
+        """Features of a sample's own clock: season of the cutoff and ages of the entity."""
+        return (2 + 2 * len(self.entity_ages)) if self.dated else 0

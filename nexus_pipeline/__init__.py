@@ -1,0 +1,1 @@
+"""The Dagster pipeline: one YAML file in, a registered relational model out."""

@@ -1,0 +1,298 @@
+"""The project file: one YAML names tables, keys and a target; every key is consumed or refused.
+
+Relative paths are relative to the folder of the YAML file, the project's root. There live
+``dbt_like_sql/<project_name>/`` (SQL models) and ``data/<stage>/<project_name>/`` (what is made).
+"""
+
+import datetime as dt
+import difflib
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path, PurePath
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+
+from nexus_model.schema import ConfigurationError, ForeignKey, Record, TaskKind
+
+DEFAULT_FILE = "nexusflow.yaml"
+
+
+def _as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+
+
+class OrphanPolicy(StrEnum):
+    """What happens to a row whose foreign key names no row of the referenced table."""
+
+    KEEP = "keep"
+    DROP = "drop"
+    ERROR = "error"
+
+
+class TransformerType(StrEnum):
+    """Which encoder reads a table."""
+
+    STANDARD = "standard"
+    FT_TRANSFORMER = "ft_transformer"
+    TIMESERIES = "timeseries"
+
+
+class ForeignKeyConfig(Record):
+    """``columns`` of this table name a row of ``references_table``."""
+
+    columns: Names
+    references_table: str
+    references_columns: Names = ()
+
+    @field_validator("references_table")
+    @classmethod
+    def _stem(cls, value: str) -> str:
+        return PurePath(value).stem
+
+
+class DatasetConfig(Record):
+    """One raw table and how it is read, keyed and encoded."""
+
+    name: str = Field(description="table name; a file name such as customers.csv gives its stem")
+    path: str | None = Field(None, description="CSV or Parquet; data/raw/<project>/<name> if unset")
+    primary_key: Names = ()
+    foreign_keys: tuple[ForeignKeyConfig, ...] = ()
+    time_column: str | None = Field(None, description="when a row becomes known")
+    transformer_type: TransformerType = TransformerType.STANDARD
+    categorical_columns: Names = ()
+    numerical_columns: Names = ()
+    text_columns: Names = ()
+    timestamp_columns: Names = ()
+    ignore_columns: Names = ()
+    on_orphan: OrphanPolicy = OrphanPolicy.KEEP
+    max_rows: int | None = Field(None, gt=0, description="newest rows of this table a sample sees")
+
+    @property
+    def table(self) -> str:
+        """The table's name: the dataset's name without a file suffix."""
+        return PurePath(self.name).stem if self.name.endswith((".csv", ".parquet")) else self.name
+
+
+class TargetConfig(Record):
+    """A static task: the label is a column of one table."""
+
+    target_table: str
+    target_column: str
+    kind: TaskKind | None = Field(None, description="inferred from the labels if unset")
+
+    @field_validator("target_table")
+    @classmethod
+    def _stem(cls, value: str) -> str:
+        return PurePath(value).stem
+
+
+class TaskConfig(Record):
+    """A temporal task, its labels given by the SQL model ``aligned/<sql>.sql``.
+
+    The model must give one row per entity and cutoff: the entity table's primary key columns,
+    ``cutoff`` and ``label``. It reads ``aligned.cutoffs_<name>(cutoff, window_end)``.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    entity_table: str
+    kind: TaskKind
+    horizon_days: int = Field(gt=0)
+    step_days: int | None = Field(None, gt=0, description="days between cutoffs; horizon if unset")
+    sql: str = Field(description="name of the SQL model that gives the labels")
+
+
+class SplitConfig(Record):
+    """By time (two dates) or, for a static task, by entity (two shares and a seed)."""
+
+    validation_from: dt.date | None = None
+    test_from: dt.date | None = None
+    validation_size: float = Field(0.2, gt=0, lt=1)
+    test_size: float = Field(0.2, gt=0, lt=1)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if (self.validation_from is None) != (self.test_from is None):
+            raise ValueError("validation_from and test_from must be given together")
+        if self.validation_from and self.test_from and self.validation_from >= self.test_from:
+            raise ValueError("validation_from must be before test_from")
+        if self.validation_size + self.test_size >= 1:
+            raise ValueError("validation_size + test_size must be under 1")
+        return self
+
+
+class AlignmentConfig(Record):
+    """How far from the entity rows are gathered, and how many."""
+
+    max_depth: int = Field(2, ge=1, le=4, description="foreign keys crossed from the entity")
+    max_rows: int = Field(32, gt=0, description="newest rows per sample and path")
+    paths: tuple[tuple[str, ...], ...] = Field(
+        (), description="further paths, each a list of tables starting at the entity's child"
+    )
+    label_history: bool = Field(True, description="closed label windows are a child table")
+
+
+class ArchitectureConfig(Record):
+    """The NexusFormer's size."""
+
+    global_embed_dim: int = Field(64, gt=0, multiple_of=8)
+    refinement_iterations: int = Field(2, ge=0, le=16)
+    heads: int = Field(4, gt=0)
+    encoder_blocks: int = Field(1, gt=0)
+    summary_tokens: int = Field(2, gt=0, description="state tokens per table")
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+
+class OptimizerConfig(Record):
+    """AdamW with linear warm-up and cosine decay."""
+
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    warmup_steps: int = Field(100, ge=0)
+
+
+class TrainingConfig(Record):
+    """How the weights are found."""
+
+    batch_size: int = Field(256, gt=0)
+    epochs: int = Field(20, gt=0)
+    patience: int = Field(4, gt=0, description="epochs without a better validation metric")
+    gradient_clipping: float = Field(1.0, gt=0)
+    optimizer: OptimizerConfig = OptimizerConfig()
+    seed: int = 0
+
+
+class MlopsConfig(Record):
+    """Where runs and models are recorded."""
+
+    experiment_name: str | None = None
+
+
+class ScheduleConfig(Record):
+    """When the retraining job runs, once somebody starts it."""
+
+    cron: str = "0 3 * * 1"
+    timezone: str = "UTC"
+
+
+class ProjectConfig(Record):
+    """The whole project file."""
+
+    project_name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    datasets: tuple[DatasetConfig, ...] = Field(min_length=1)
+    target: TargetConfig | None = None
+    tasks: tuple[TaskConfig, ...] = ()
+    split: SplitConfig = SplitConfig()
+    alignment: AlignmentConfig = AlignmentConfig()
+    architecture: ArchitectureConfig = ArchitectureConfig()
+    training: TrainingConfig = TrainingConfig()
+    mlops: MlopsConfig = MlopsConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    root: Path = Field(Path(), exclude=True)
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Self:
+        tables = [dataset.table for dataset in self.datasets]
+        if len(set(tables)) != len(tables):
+            raise ValueError(f"datasets must have different names, got {tables}")
+        if (self.target is None) == (not self.tasks):
+            raise ValueError("give either target (static) or tasks (in time), and not both")
+        if self.tasks and self.split.test_from is None:
+            raise ValueError("tasks need split.validation_from and split.test_from")
+        for said, name in self._table_mentions():
+            if name not in tables:
+                raise ValueError(f"{said} names table {name!r}{_nearest(name, tables)}")
+        return self
+
+    def _table_mentions(self) -> Iterator[tuple[str, str]]:
+        if self.target:
+            yield "target.target_table", self.target.target_table
+        for task in self.tasks:
+            yield f"tasks.{task.name}.entity_table", task.entity_table
+        for dataset in self.datasets:
+            for key in dataset.foreign_keys:
+                yield f"datasets.{dataset.table}.foreign_keys", key.references_table
+
+    def __getitem__(self, table: str) -> DatasetConfig:
+        return next(dataset for dataset in self.datasets if dataset.table == table)
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """Names of the tasks; a static project has one, named after its target column."""
+        if self.target:
+            return (self.target.target_column.lower(),)
+        return tuple(task.name for task in self.tasks)
+
+    @property
+    def sql_folder(self) -> Path:
+        """Where this project's SQL models and checks live."""
+        return self.root / "dbt_like_sql" / self.project_name
+
+    def stage_folder(self, stage: str, *parts: str) -> Path:
+        """Where a stage writes: ``data/<stage>/<project>/...`` under the root."""
+        return self.root.joinpath("data", stage, self.project_name, *parts)
+
+    def raw_path(self, table: str) -> Path:
+        """The file a table is read from."""
+        dataset = self[table]
+        return self.root / (dataset.path or f"data/raw/{self.project_name}/{dataset.name}")
+
+    def foreign_keys(self, table: str) -> tuple[ForeignKey, ...]:
+        """Foreign keys with the referenced columns filled in from the referenced primary key."""
+        return tuple(
+            ForeignKey(
+                columns=key.columns,
+                references_table=key.references_table,
+                references_columns=key.references_columns or self[key.references_table].primary_key,
+            )
+            for key in self[table].foreign_keys
+        )
+
+
+def load_project(path: Path | str = DEFAULT_FILE) -> ProjectConfig:
+    """Read a project file.
+
+    Raises:
+        ConfigurationError: the file is missing, is not YAML, or says something impossible; an
+            unknown key is answered with the nearest known one.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigurationError(f"{path}: no such project file; `nexusflow init NAME` makes one")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{path}: must be a mapping with project_name and datasets")
+    try:
+        return ProjectConfig(**content, root=path.resolve().parent)
+    except ValidationError as error:
+        told = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
+        raise ConfigurationError(f"{path}: {error.error_count()} problem(s)\n{told}") from error
+
+
+def _explain(problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"]) or "project"
+    if problem["type"] == "extra_forbidden":
+        known = sorted(_known_keys(ProjectConfig))
+        return f"{where}: unknown key{_nearest(str(problem['loc'][-1]), known)}"
+    return f"{where}: {problem['msg']}"
+
+
+def _known_keys(model: type[Record]) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield name
+        for part in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(part, type) and issubclass(part, Record):
+                yield from _known_keys(part)
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
