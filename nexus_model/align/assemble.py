@@ -1,0 +1,168 @@
+"""Frames -> aligned tables in an embedded database: the recipe followed outside the pipeline.
+
+The SQL of a recipe may come from a file somebody else made, so it runs in a database without access to
+files or the network, and only single SELECTs run at all.
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from nexus_model.align.index import NEVER, SampleTimes
+from nexus_model.align.recipe import RawTable, Recipe
+from nexus_model.align.relate import link_rows, number_rows, quoted
+from nexus_model.align.samples import cutoffs_select, history_select
+from nexus_model.schema import ConfigurationError, DataError
+
+Connection = duckdb.DuckDBPyConnection
+
+
+def closed_database(threads: int = 2) -> Connection:
+    """An in-memory database that can reach nothing outside itself."""
+    con = duckdb.connect()
+    con.execute(f"set threads = {threads}")
+    con.execute("set enable_external_access = false")
+    con.execute("set lock_configuration = true")
+    con.execute("create schema validated")
+    con.execute("create schema aligned")
+    return con
+
+
+def single_select(con: Connection, name: str, sql: str) -> str:
+    """``sql`` without a trailing semicolon, if it is one SELECT.
+
+    Raises:
+        ConfigurationError: it is more than one statement, or does something else than select.
+    """
+    statements = con.extract_statements(sql)
+    if len(statements) != 1 or statements[0].type is not duckdb.StatementType.SELECT:
+        raise ConfigurationError(f"SQL model {name!r} must be exactly one SELECT")
+    return sql.strip().rstrip(";")
+
+
+def load_frames(con: Connection, recipe: Recipe, frames: Mapping[str, Any]) -> None:
+    """Put every frame into ``validated.<table>`` under the recipe's types.
+
+    A frame is anything that gives an Arrow stream: Arrow, polars, pandas. A key such as
+    ``customers.csv`` names the table ``customers``.
+
+    Raises:
+        DataError: a table or column is missing, or a value does not cast to the column's type.
+    """
+    named = {name.removesuffix(".csv").removesuffix(".parquet"): f for name, f in frames.items()}
+    expected = [table.name for table in recipe.raw]
+    for name in named:
+        if name not in expected:
+            raise DataError(f"unknown table; the model reads {expected}", table=name)
+    for table in recipe.raw:
+        if table.name not in named:
+            raise DataError("table is missing; an empty frame will do", table=table.name)
+        _load_frame(con, table, pa.table(named[table.name]))
+
+
+def _load_frame(con: Connection, table: RawTable, frame: pa.Table) -> None:
+    for column in table.columns:
+        if column.name not in frame.column_names:
+            raise DataError("column is missing", table=table.name, column=column.name)
+    con.register("incoming", frame)
+    for column in table.columns:
+        name = quoted(column.name)
+        bad = con.sql(
+            f"select count(*), any_value({name}) from incoming "
+            f"where {name} is not null and try_cast({name} as {column.type}) is null"
+        ).fetchall()[0]
+        if bad[0]:
+            raise DataError(
+                f"values do not cast to {column.type}",
+                table=table.name,
+                column=column.name,
+                rows=bad[0],
+                example=bad[1],
+            )
+    casts = ", ".join(
+        f"cast({quoted(column.name)} as {column.type}) as {quoted(column.name)}"
+        for column in table.columns
+    )
+    con.execute(f"create table validated.{quoted(table.name)} as select {casts} from incoming")
+    con.unregister("incoming")
+
+
+def build_aligned(con: Connection, recipe: Recipe, last: dt.datetime | None) -> None:
+    """Number and link every table; closed label windows are those closed by ``last``."""
+    tables = {table.name: table for table in recipe.database.tables}
+    modelled = {model.name for model in recipe.models}
+    for name, table in tables.items():
+        if name not in modelled and name != recipe.history:
+            number_rows(con, f"select * from validated.{quoted(name)}", table)
+    for model in recipe.models:
+        select = single_select(con, model.name, model.sql)
+        if model.name == recipe.labels:
+            _create_cutoffs(con, recipe, last)
+        if model.name in tables:
+            number_rows(con, select, tables[model.name])
+        else:
+            con.execute(f"create table aligned.{quoted(model.name)} as {select}")
+    if recipe.history and recipe.labels:
+        labels = f"select * from aligned.{quoted(recipe.labels)}"
+        source = history_select(recipe.task, recipe.entity, labels)
+        number_rows(con, source, tables[recipe.history])
+    for table in tables.values():
+        link_rows(con, table)
+
+
+def _create_cutoffs(con: Connection, recipe: Recipe, last: dt.datetime | None) -> None:
+    if recipe.grid is None or last is None:
+        raise DataError("a cutoff is needed", table=recipe.task.entity_table)
+    first = first_time(con, recipe)
+    select = cutoffs_select(recipe.grid, first or last, last)
+    con.execute(f"create table aligned.{quoted('cutoffs_' + recipe.task.name)} as {select}")
+
+
+def first_time(con: Connection, recipe: Recipe) -> dt.datetime | None:
+    """The earliest time of any table numbered so far; the labels' model runs last, so of all."""
+    numbered = {row[0] for row in con.sql("select table_name from duckdb_tables()").fetchall()}
+    moments = [
+        con.sql(f"select min(_time) from aligned.{quoted(table.name)}").fetchall()[0][0]
+        for table in recipe.database.tables
+        if table.time_column and table.name in numbered
+    ]
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+def entity_rows(con: Connection, recipe: Recipe) -> np.ndarray:
+    """Row of the aligned entity table of each row of its frame, in the frame's order.
+
+    Raises:
+        DataError: an entity is listed twice, or its SQL model left it out.
+    """
+    entity = recipe.entity
+    keys = ", ".join(quoted(column) for column in entity.primary_key)
+    found = con.sql(
+        f"select position, aligned_rows._row as found, {keys} from (select {keys}, "
+        f"row_number() over () - 1 as position from validated.{quoted(entity.name)}) "
+        f"left join (select {keys}, _row from aligned.{quoted(entity.name)}) as aligned_rows "
+        f"using ({keys}) order by position"
+    ).fetchall()
+    lost = [row[2:] for row in found if row[1] is None]
+    if lost:
+        raise DataError(
+            "entity has no row in the aligned table",
+            table=entity.name,
+            rows=len(lost),
+            example=lost[0],
+        )
+    positions = [row[0] for row in found]
+    if len(set(positions)) != len(positions) or len({row[2:] for row in found}) != len(found):
+        raise DataError("primary key is not unique", table=entity.name, rows=len(found))
+    return np.array([row[1] for row in found], dtype=np.int64)
+
+
+def sample_times(rows_B: np.ndarray, cutoff: dt.datetime | None) -> SampleTimes:
+    """All entities asked at one cutoff, or at none."""
+    epoch = dt.datetime(1970, 1, 1)
+    moment = NEVER if cutoff is None else (cutoff - epoch) // dt.timedelta(microseconds=1)
+    return SampleTimes(rows_B, np.full(len(rows_B), moment, dtype=np.int64))

@@ -1,0 +1,1 @@
+"""Predict from raw frames with an artifact alone; no training code is importable from here."""

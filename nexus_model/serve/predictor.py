@@ -1,0 +1,104 @@
+"""Predictor: raw frames in, predictions out, in the order of the entity table's rows."""
+
+import datetime as dt
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from nexus_model.align.assemble import (
+    build_aligned,
+    closed_database,
+    entity_rows,
+    load_frames,
+    sample_times,
+)
+from nexus_model.apply import predict_samples
+from nexus_model.artifact.model_file import NexusFlowModelArtifact
+from nexus_model.optimize.int8 import dequantize_weights
+from nexus_model.schema import DataError, TaskKind
+from nexus_model.tokenize.prepare import index_paths, task_tensors
+
+
+class Predictor:
+    """A loaded model; ``predict`` follows the artifact's own recipe from raw frames."""
+
+    def __init__(self, artifact: NexusFlowModelArtifact) -> None:
+        self.artifact = artifact
+        self.model = artifact.build()
+
+    def predict(
+        self, frames: Mapping[str, Any], cutoff: dt.datetime | dt.date | str | None = None
+    ) -> pa.Table:
+        """One prediction per row of the entity table's frame, in its order.
+
+        ``frames`` maps table names to pandas, polars or Arrow frames of raw tables. ``cutoff`` is
+        the moment asked about; rows later than it are not read. A static task takes none.
+
+        Returns:
+            The entity's key columns and ``prediction``: label units, the probability of 1, or for
+            several classes the likeliest with one probability column each.
+
+        Raises:
+            DataError: a table or column is missing or does not cast, or the cutoff is missing.
+        """
+        recipe = self.artifact.recipe
+        moment = self._moment(cutoff)
+        con = closed_database()
+        try:
+            load_frames(con, recipe, frames)
+            build_aligned(con, recipe, moment)
+            times = sample_times(entity_rows(con, recipe), moment)
+            indexes = index_paths(con, recipe, times)
+            tensors = task_tensors(con, recipe, self.artifact.tokenizer, times, indexes)
+            keys = con.sql(
+                "select "
+                + ", ".join(f'"{column}"' for column in recipe.entity.primary_key)
+                + f' from validated."{recipe.entity.name}"'
+            ).to_arrow_table()
+        finally:
+            con.close()
+        found = predict_samples(
+            self.model,
+            tensors,
+            np.arange(len(times.entity_B)),
+            recipe.task,
+            self.artifact.tokenizer.label,
+        )
+        return self._as_table(keys, found)
+
+    def _moment(self, cutoff: dt.datetime | dt.date | str | None) -> dt.datetime | None:
+        task = self.artifact.recipe.task
+        if task.horizon_days is None:
+            return None
+        if cutoff is None:
+            raise DataError("predict needs cutoff=..., the moment asked about", table=task.name)
+        if isinstance(cutoff, str):
+            cutoff = dt.datetime.fromisoformat(cutoff)
+        if not isinstance(cutoff, dt.datetime):
+            cutoff = dt.datetime.combine(cutoff, dt.time())
+        return cutoff.astimezone(dt.UTC).replace(tzinfo=None) if cutoff.tzinfo else cutoff
+
+    def _as_table(self, keys: pa.Table, found: np.ndarray) -> pa.Table:
+        task = self.artifact.recipe.task
+        if task.kind is not TaskKind.MULTICLASS:
+            return keys.append_column("prediction", pa.array(found.astype(np.float64)))
+        likeliest = [task.classes[index] for index in found.argmax(axis=1)]
+        table = keys.append_column("prediction", pa.array(likeliest, pa.string()))
+        for index, name in enumerate(task.classes):
+            column = pa.array(found[:, index].astype(np.float64))
+            table = table.append_column(f"probability_{name}", column)
+        return table
+
+
+def load_model(path: Path | str) -> Predictor:
+    """Open a ``.nxf`` file for prediction; INT8 weights are widened, nothing is executed.
+
+    Raises:
+        ArtifactError: the file is damaged, foreign or too new.
+    """
+    artifact = NexusFlowModelArtifact.load(path)
+    artifact.weights = dequantize_weights(artifact.weights)
+    return Predictor(artifact)

@@ -1,0 +1,168 @@
+"""A recipe's aligned tables -> tokenizer and task tensors; in memory, or as a folder of files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import duckdb
+import numpy as np
+
+from nexus_model.align.index import PathIndex, SampleTimes, index_path, times_of
+from nexus_model.align.recipe import Recipe
+from nexus_model.tokenize.batch import TaskTensors
+from nexus_model.tokenize.fit import (
+    encode_clock,
+    encode_table,
+    feature_table,
+    fit_entity_ages,
+    fit_label,
+    fit_table,
+    parent_rows,
+    visible_rows,
+)
+from nexus_model.tokenize.statistics import NumericalScaling, Tokenizer
+from nexus_model.tokenize.table_tensors import TableTensors, open_tensors, write_tensors
+
+Connection = duckdb.DuckDBPyConnection
+Array = np.ndarray
+
+
+def index_paths(
+    con: Connection, recipe: Recipe, times: SampleTimes
+) -> tuple[PathIndex, ...]:
+    """The index of every path of the recipe."""
+    return tuple(
+        index_path(con, recipe.database, plan.path, times, plan.max_rows)
+        for plan in recipe.plans
+    )
+
+
+def fit_tokenizer(
+    con: Connection,
+    recipe: Recipe,
+    times: SampleTimes,
+    indexes: Sequence[PathIndex],
+    label_B: Array,
+    train_B: Array,
+    scaling: NumericalScaling = NumericalScaling.STANDARD,
+) -> Tokenizer:
+    """Statistics of the rows that training samples see; ``train_B`` is a bool per sample."""
+    database = recipe.database
+    parents = {table.name: parent_rows(con, database, table) for table in database.tables}
+    seen = visible_rows(parents, database, recipe.paths, indexes, train_B)
+    fitted = tuple(
+        fit_table(
+            feature_table(con, table), table, times_of(con, table.name), seen[table.name], scaling
+        )
+        for table in database.tables
+    )
+    dated = recipe.task.horizon_days is not None
+    ages = fit_entity_ages(
+        feature_table(con, recipe.entity),
+        recipe.entity,
+        times.entity_B[train_B],
+        times.cutoff_B[train_B],
+    )
+    return Tokenizer(
+        tables=fitted,
+        label=fit_label(recipe.task, label_B[train_B]),
+        entity_table=recipe.entity.name,
+        entity_ages=ages if dated else (),
+        dated=dated,
+    )
+
+
+def encode_database(
+    con: Connection, recipe: Recipe, tokenizer: Tokenizer
+) -> dict[str, TableTensors]:
+    """Every table as tensors."""
+    database = recipe.database
+    return {
+        table.name: encode_table(
+            feature_table(con, table),
+            table,
+            tokenizer[table.name],
+            times_of(con, table.name),
+            parent_rows(con, database, table),
+        )
+        for table in database.tables
+    }
+
+
+def task_tensors(
+    con: Connection,
+    recipe: Recipe,
+    tokenizer: Tokenizer,
+    times: SampleTimes,
+    indexes: Sequence[PathIndex],
+    label_B: Array | None = None,
+) -> TaskTensors:
+    """Everything a batch is built from; labels are NaN where they are not known."""
+    clock_BF = encode_clock(
+        tokenizer, feature_table(con, recipe.entity), times.entity_B, times.cutoff_B
+    )
+    unknown_B = np.full(len(times.entity_B), np.nan)
+    return TaskTensors(
+        encode_database(con, recipe, tokenizer),
+        recipe.parents,
+        recipe.paths,
+        tuple(indexes),
+        times,
+        clock_BF,
+        unknown_B if label_B is None else label_B,
+    )
+
+
+def write_index(folder: Path, times: SampleTimes, indexes: Sequence[PathIndex]) -> None:
+    """One ``.npy`` file per array: the samples' entity and cutoff, offsets and rows of each path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _save(folder / "entity_B.npy", times.entity_B)
+    _save(folder / "cutoff_B.npy", times.cutoff_B)
+    for number, index in enumerate(indexes):
+        _save(folder / f"path{number}_offsets_B.npy", index.offsets_B)
+        _save(folder / f"path{number}_rows_N.npy", index.rows_N)
+
+
+def open_index(folder: Path, paths: int) -> tuple[SampleTimes, tuple[PathIndex, ...]]:
+    """What ``write_index`` wrote."""
+    times = SampleTimes(_load(folder / "entity_B.npy"), _load(folder / "cutoff_B.npy"))
+    indexes = tuple(
+        PathIndex(
+            _load(folder / f"path{number}_offsets_B.npy"),
+            _load(folder / f"path{number}_rows_N.npy"),
+        )
+        for number in range(paths)
+    )
+    return times, indexes
+
+
+def write_task(folder: Path, tensors: TaskTensors, tokenizer: Tokenizer) -> None:
+    """Columns of every table, clock, labels and the fitted tokenizer; without the index."""
+    for name, table in tensors.tables.items():
+        write_tensors(folder / name, table)
+    _save(folder / "clock_BF.npy", tensors.clock_BF)
+    _save(folder / "label_B.npy", tensors.label_B)
+    (folder / "tokenizer.json").write_text(tokenizer.model_dump_json(indent=1), encoding="utf-8")
+
+
+def open_task(folder: Path, index_folder: Path, recipe: Recipe) -> tuple[TaskTensors, Tokenizer]:
+    """Memory-mapped task tensors and their tokenizer."""
+    text = (folder / "tokenizer.json").read_text(encoding="utf-8")
+    times, indexes = open_index(index_folder, len(recipe.plans))
+    tensors = TaskTensors(
+        {table.name: open_tensors(folder / table.name) for table in recipe.database.tables},
+        recipe.parents,
+        recipe.paths,
+        indexes,
+        times,
+        _load(folder / "clock_BF.npy"),
+        _load(folder / "label_B.npy"),
+    )
+    return tensors, Tokenizer.model_validate_json(text)
+
+
+def _save(path: Path, array: Array) -> None:
+    np.save(path, array, allow_pickle=False)
+
+
+def _load(path: Path) -> Array:
+    return np.load(path, allow_pickle=False)
