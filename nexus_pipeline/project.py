@@ -15,6 +15,7 @@ import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from nexus_model.schema import ConfigurationError, ForeignKey, Record, TaskKind
+from nexus_model.tokenize.statistics import NumericalScaling
 
 DEFAULT_FILE = "nexusflow.yaml"
 
@@ -137,6 +138,14 @@ class AlignmentConfig(Record):
     label_history: bool = Field(True, description="closed label windows are a child table")
 
 
+class TokenizationConfig(Record):
+    """How cells become numbers."""
+
+    numerical: NumericalScaling = Field(
+        NumericalScaling.STANDARD, description="standard, or quantile for heavy tails"
+    )
+
+
 class ArchitectureConfig(Record):
     """The NexusFormer's size."""
 
@@ -189,6 +198,7 @@ class ProjectConfig(Record):
     tasks: tuple[TaskConfig, ...] = ()
     split: SplitConfig = SplitConfig()
     alignment: AlignmentConfig = AlignmentConfig()
+    tokenization: TokenizationConfig = TokenizationConfig()
     architecture: ArchitectureConfig = ArchitectureConfig()
     training: TrainingConfig = TrainingConfig()
     mlops: MlopsConfig = MlopsConfig()

@@ -48,9 +48,7 @@ class NexusFlowModelArtifact:
         Raises:
             ArtifactError: the weights do not fit the configuration.
         """
-        model = NexusFormer(
-            self.config, self.tokenizer, self.recipe.paths, self.recipe.task
-        )
+        model = NexusFormer(self.config, self.tokenizer, self.recipe.paths, self.recipe.task)
         try:
             model.load_state_dict(self.weights)
         except RuntimeError as error:

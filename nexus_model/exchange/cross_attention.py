@@ -21,6 +21,14 @@ class Memory(NamedTuple):
     path_Q: Tensor
 
 
+def other_tables(memory: Memory) -> Tensor:
+    """Bool ``[B, Q, K + Q]``: which rows, then which state tokens, each state token may read."""
+    other_QK = memory.path_Q[:, None] != memory.path_K
+    other_QQ = memory.path_Q[:, None] != memory.path_Q
+    rows_BQK = other_QK & memory.keep_BK[:, None]
+    return torch.cat([rows_BQK, other_QQ.expand(len(rows_BQK), -1, -1)], dim=-1)
+
+
 class CrossContextualAttention(nn.Module):
     """State tokens read other tables; rows are projected once for all cycles."""
 
@@ -39,17 +47,8 @@ class CrossContextualAttention(nn.Module):
         normed_BQD = self.norm(state_BQD)
         k_BHQW, v_BHQW = self.attend.keys_and_values(normed_BQD)
         k_BHKW, v_BHKW = offered
-        other_QK = memory.path_Q[:, None] != memory.path_K
-        other_QQ = memory.path_Q[:, None] != memory.path_Q
-        keep_BQK = torch.cat(
-            [
-                other_QK & memory.keep_BK[:, None],
-                other_QQ.expand(len(state_BQD), -1, -1),
-            ],
-            dim=-1,
-        )
         both = torch.cat([k_BHKW, k_BHQW], dim=2), torch.cat([v_BHKW, v_BHQW], dim=2)
-        return state_BQD + self.attend.read(normed_BQD, both, keep_BQK)
+        return state_BQD + self.attend.read(normed_BQD, both, other_tables(memory))
 
 
 class OwnTableAttention(nn.Module):

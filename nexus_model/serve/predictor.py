@@ -15,11 +15,14 @@ from nexus_model.align.assemble import (
     load_frames,
     sample_times,
 )
+from nexus_model.align.relate import quoted
 from nexus_model.apply import predict_samples
 from nexus_model.artifact.model_file import NexusFlowModelArtifact
 from nexus_model.optimize.int8 import dequantize_weights
 from nexus_model.schema import DataError, TaskKind
 from nexus_model.tokenize.prepare import index_paths, task_tensors
+
+Cutoff = dt.datetime | dt.date | str | None
 
 
 class Predictor:
@@ -30,7 +33,7 @@ class Predictor:
         self.model = artifact.build()
 
     def predict(
-        self, frames: Mapping[str, Any], cutoff: dt.datetime | dt.date | str | None = None
+        self, frames: Mapping[str, Any], cutoff: Cutoff = None
     ) -> pa.Table:
         """One prediction per row of the entity table's frame, in its order.
 
@@ -44,8 +47,22 @@ class Predictor:
         Raises:
             DataError: a table or column is missing or does not cast, or the cutoff is missing.
         """
-        recipe = self.artifact.recipe
-        moment = self._moment(cutoff)
+        keys, _, found = self._predict(frames, cutoff)
+        return self._as_table(keys, found)
+
+    def predict_rows(self, frames: Mapping[str, Any], cutoff: Cutoff = None) -> np.ndarray:
+        """Predictions by row number of the aligned entity table, NaN where none was asked."""
+        _, rows_B, found = self._predict(frames, cutoff)
+        placed = np.full((int(rows_B.max()) + 1, *found.shape[1:]), np.nan)
+        placed[rows_B] = found
+        return placed
+
+    def _predict(
+        self, frames: Mapping[str, Any], cutoff: Cutoff
+    ) -> tuple[pa.Table, np.ndarray, np.ndarray]:
+        """Key columns, aligned row and prediction of every entity, in the frame's order."""
+        recipe, moment = self.artifact.recipe, self._moment(cutoff)
+        keys = ", ".join(quoted(column) for column in recipe.entity.primary_key)
         con = closed_database()
         try:
             load_frames(con, recipe, frames)
@@ -53,23 +70,17 @@ class Predictor:
             times = sample_times(entity_rows(con, recipe), moment)
             indexes = index_paths(con, recipe, times)
             tensors = task_tensors(con, recipe, self.artifact.tokenizer, times, indexes)
-            keys = con.sql(
-                "select "
-                + ", ".join(f'"{column}"' for column in recipe.entity.primary_key)
-                + f' from validated."{recipe.entity.name}"'
+            entities = con.sql(
+                f"select {keys} from validated.{quoted(recipe.entity.name)}"
             ).to_arrow_table()
         finally:
             con.close()
-        found = predict_samples(
-            self.model,
-            tensors,
-            np.arange(len(times.entity_B)),
-            recipe.task,
-            self.artifact.tokenizer.label,
-        )
-        return self._as_table(keys, found)
+        asked_B = np.arange(len(times.entity_B))
+        scale = self.artifact.tokenizer.label
+        found = predict_samples(self.model, tensors, asked_B, recipe.task, scale)
+        return entities, times.entity_B, found
 
-    def _moment(self, cutoff: dt.datetime | dt.date | str | None) -> dt.datetime | None:
+    def _moment(self, cutoff: Cutoff) -> dt.datetime | None:
         task = self.artifact.recipe.task
         if task.horizon_days is None:
             return None

@@ -1,0 +1,58 @@
+# make run    everything, from raw tables to registered models
+# make test   the tests
+# make check  formatting, lint, types, import contracts
+# make ui     the Dagster and MLflow pages, on this machine only
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+export NEXUS_HOME ?= $(CURDIR)/.nexus
+export DAGSTER_HOME ?= $(NEXUS_HOME)/dagster
+export PYTHONPATH := $(CURDIR)
+export DAGSTER_DISABLE_TELEMETRY = yes
+export MLFLOW_DISABLE_TELEMETRY = true
+export DO_NOT_TRACK = true
+export GX_ANALYTICS_ENABLED = false
+DAGSTER_PORT ?= 3000
+MLFLOW_PORT ?= 5000
+
+.PHONY: run test check ui install install-dev home clean
+
+run: install home
+	$(VENV)/bin/nexusflow train
+
+test: install-dev home
+	$(PY) -m pytest -q
+
+check: install-dev
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+ui: install home
+	$(PY) -m nexus_pipeline.pages --dagster-port $(DAGSTER_PORT) --mlflow-port $(MLFLOW_PORT)
+
+install: $(STAMP)
+install-dev: $(DEV_STAMP)
+
+$(VENV)/bin/python:
+	python3.11 -m venv $(VENV) || python3 -m venv $(VENV)
+
+# torch first: its pin decides which build the others are resolved against.
+$(STAMP): pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(DEV_STAMP): $(STAMP)
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+home:
+	mkdir -p $(DAGSTER_HOME)
+	cp dagster.yaml $(DAGSTER_HOME)/dagster.yaml
+
+clean:
+	rm -rf $(NEXUS_HOME) data/validated data/aligned data/tokenized data/trained data/optimized \
+	  data/evaluated data/served data/records data/raw/*.duckdb

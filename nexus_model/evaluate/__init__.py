@@ -1,0 +1,1 @@
+"""Evaluation: metrics, how sure they are, and whether probabilities mean what they say."""

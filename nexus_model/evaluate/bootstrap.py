@@ -1,0 +1,150 @@
+"""How sure a metric is: the bootstrap clustered by cutoff.
+
+Samples of one cutoff share the same weather, so whole cutoffs are drawn, not samples. Where every
+sample is its own cluster, or there are none, samples are drawn.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BeforeValidator, Field
+
+from nexus_model.evaluate.metrics import Direction, direction_of, prepare
+from nexus_model.evaluate.weighted import Array
+from nexus_model.schema import Record
+
+# JSON has no nan; it is written as null and read back.
+Number = Annotated[float, BeforeValidator(lambda value: float("nan") if value is None else value)]
+
+_CELLS_AT_ONCE = 2_000_000
+
+
+class Interval(Record):
+    """A metric with the percentile interval of its bootstrap draws; nan bounds if one cluster."""
+
+    metric: str
+    estimate: Number
+    low: Number
+    high: Number
+    level: float = Field(gt=0, lt=1)
+    rows: int
+    clusters: int
+
+
+class PairedDifference(Record):
+    """Metric of ``a`` less metric of ``b`` on the same draws, and how often ``a`` is better."""
+
+    metric: str
+    estimate: Number
+    low: Number
+    high: Number
+    level: float = Field(gt=0, lt=1)
+    probability_better: Number = Field(description="share of draws in which a is better; ties half")
+    clusters: int
+
+
+def interval(
+    metric: str,
+    prediction: ArrayLike,
+    label: ArrayLike,
+    clusters: ArrayLike | None,
+    *,
+    draws: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """The metric and its interval from ``draws`` resamplings of clusters with replacement."""
+    measure = prepare(metric, prediction, label)
+    cluster = _cluster_of_row(clusters, len(np.asarray(label)))
+    drawn = _over_draws(measure, cluster, draws, seed)
+    low, high = _percentiles(drawn, level)
+    return Interval(
+        metric=metric,
+        estimate=float(measure(np.ones((1, len(cluster))))[0]),
+        low=low,
+        high=high,
+        level=level,
+        rows=len(cluster),
+        clusters=_count(cluster),
+    )
+
+
+def paired_difference(
+    metric: str,
+    a: ArrayLike,
+    b: ArrayLike,
+    label: ArrayLike,
+    clusters: ArrayLike | None,
+    *,
+    draws: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> PairedDifference:
+    """How much better ``a`` predicts than ``b``, both seen on the same draws of clusters."""
+    of_a, of_b = prepare(metric, a, label), prepare(metric, b, label)
+    cluster = _cluster_of_row(clusters, len(np.asarray(label)))
+
+    def difference(weight: Array) -> Array:
+        return of_a(weight) - of_b(weight)
+
+    drawn = _over_draws(difference, cluster, draws, seed)
+    low, high = _percentiles(drawn, level)
+    return PairedDifference(
+        metric=metric,
+        estimate=float(difference(np.ones((1, len(cluster))))[0]),
+        low=low,
+        high=high,
+        level=level,
+        probability_better=_share_better(drawn, direction_of(metric)),
+        clusters=_count(cluster),
+    )
+
+
+def _cluster_of_row(clusters: ArrayLike | None, rows: int) -> NDArray[np.intp]:
+    if clusters is None:
+        return np.arange(rows)
+    values: NDArray[Any] = np.asarray(clusters)
+    if values.shape != (rows,):
+        raise ValueError(f"clusters must be one per label, got {values.shape} for {rows} labels")
+    return np.unique(values, return_inverse=True)[1].astype(np.intp)
+
+
+def _count(cluster: NDArray[np.intp]) -> int:
+    return int(cluster.max()) + 1 if len(cluster) else 0
+
+
+def _over_draws(
+    measure: Callable[[Array], Array], cluster: NDArray[np.intp], draws: int, seed: int
+) -> Array:
+    if _count(cluster) < 2:
+        return np.full(draws, np.nan)
+    return np.concatenate([measure(weight) for weight in _weights(cluster, draws, seed)])
+
+
+def _weights(cluster: NDArray[np.intp], draws: int, seed: int) -> Iterator[Array]:
+    generator = np.random.default_rng(seed)
+    clusters = _count(cluster)
+    for start in range(0, draws, step := max(1, _CELLS_AT_ONCE // len(cluster))):
+        several = min(step, draws - start)
+        drawn = generator.integers(clusters, size=(several, clusters))
+        drawn += clusters * np.arange(several)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=several * clusters)
+        yield times.reshape(several, clusters).astype(np.float64)[:, cluster]
+
+
+def _percentiles(drawn: Array, level: float) -> tuple[float, float]:
+    defined = drawn[np.isfinite(drawn)]
+    if not len(defined):
+        return float("nan"), float("nan")
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _share_better(drawn: Array, direction: Direction) -> float:
+    defined = drawn[np.isfinite(drawn)]
+    if not len(defined):
+        return float("nan")
+    better = defined < 0 if direction is Direction.MIN else defined > 0
+    return float(better.mean() + (defined == 0).mean() / 2)

@@ -1,0 +1,1 @@
+"""Model and batch -> reasons, read off the taps without touching the model."""

@@ -1,0 +1,1 @@
+"""Model to smaller model, and what that cost, measured."""

@@ -1,0 +1,135 @@
+"""The ``nexusflow`` command: init, validate, train, evaluate, predict, inspect.
+
+Exit codes: 0 done, 1 a bug or a failed check, 2 configuration, 3 data, 4 training.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nexus_model.schema import NexusError
+from nexus_pipeline.project import DEFAULT_FILE
+
+ProjectOption = Annotated[
+    Path, typer.Option("--project", "-p", help="project file", envvar="NEXUS_PROJECT")
+]
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    help="Learn from related tables as they are. Exit codes: 2 configuration, 3 data, 4 training.",
+)
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Show a user's error as one message, and leave with its exit code."""
+    try:
+        yield
+    except NexusError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(error.exit_code) from error
+
+
+@app.command()
+def init(
+    name: Annotated[str, typer.Argument(help="name of the project and of its folder")],
+) -> None:
+    """Make a project folder with example tables and a commented project file.
+
+    Example: nexusflow init shop
+    """
+    from nexus_pipeline.scaffold import create_project
+
+    with told():
+        folder = create_project(Path.cwd(), name)
+    typer.echo(f"made {folder}\nnext: cd {name} && nexusflow train")
+
+
+@app.command()
+def validate(project: ProjectOption = Path(DEFAULT_FILE)) -> None:
+    """Read and validate every table; print what was accepted, quarantined and why.
+
+    Example: nexusflow validate --project nexusflow.yaml
+    """
+    from nexus_pipeline.run import materialize
+    from nexus_pipeline.summary import print_validation
+
+    with told():
+        config = materialize(project, stages=("raw", "validated"))
+        print_validation(config)
+
+
+@app.command()
+def train(
+    project: ProjectOption = Path(DEFAULT_FILE),
+    task: Annotated[str | None, typer.Option(help="one task only")] = None,
+) -> None:
+    """Materialize every asset, from raw tables to the registered model; reuse what is unchanged.
+
+    Example: nexusflow train --project nexusflow.yaml
+    """
+    from nexus_pipeline.run import materialize
+    from nexus_pipeline.summary import print_summary
+
+    with told():
+        config = materialize(project, task=task)
+        print_summary(config, task)
+
+
+@app.command()
+def evaluate(
+    project: ProjectOption = Path(DEFAULT_FILE),
+    task: Annotated[str | None, typer.Option(help="one task only")] = None,
+) -> None:
+    """Measure the model beside every baseline and write the report.
+
+    Example: nexusflow evaluate --project nexusflow.yaml
+    """
+    from nexus_pipeline.run import STAGES, materialize
+    from nexus_pipeline.summary import print_comparison
+
+    with told():
+        config = materialize(project, stages=STAGES[:7], task=task)
+        print_comparison(config, task)
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Option(help="a .nxf file")],
+    data: Annotated[Path, typer.Option(help="folder with one CSV or Parquet file per raw table")],
+    output: Annotated[Path, typer.Option(help="CSV or Parquet file to write")],
+    cutoff: Annotated[str | None, typer.Option(help="moment asked about, ISO 8601")] = None,
+) -> None:
+    """Predict from raw tables with a .nxf file alone; one row per entity, in input order.
+
+    Example: nexusflow predict --model model.nxf --data data/raw/f1 --cutoff 2026-07-01
+    --output predictions.csv
+    """
+    from nexus_pipeline.predict_files import predict_files
+
+    with told():
+        rows = predict_files(model, data, cutoff, output)
+    typer.echo(f"{rows} predictions in {output}")
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="a .nxf file")],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Show what a .nxf file holds, without building the model.
+
+    Example: nexusflow inspect data/optimized/f1/dnf/model.nxf
+    """
+    from nexus_pipeline.inspection import describe_artifact, told_artifact
+
+    with told():
+        described = describe_artifact(file)
+    typer.echo(json.dumps(described, indent=1) if as_json else told_artifact(described))
+

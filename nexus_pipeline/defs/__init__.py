@@ -1,0 +1,1 @@
+"""Assets and checks, one file per stage word; bodies are thin and call nexus_pipeline.steps."""

@@ -1,0 +1,91 @@
+"""Evaluated: the baselines of every task, and the model beside them in one report."""
+
+import dagster as dg
+
+from nexus_pipeline.defs.checks import Outcome, build_check
+from nexus_pipeline.defs.making import Doing, Made, Making
+from nexus_pipeline.defs.resources import Workshop
+from nexus_pipeline.project import ProjectConfig
+
+BASELINE_CODE = tuple(
+    f"nexus_pipeline/steps/{name}.py"
+    for name in ("baselines", "boosting", "aggregates", "aggregate_paths", "aggregate_rows")
+)
+REPORT_CODE = (
+    "nexus_model/evaluate",
+    "nexus_model/explain",
+    "nexus_pipeline/steps/evaluate_task.py",
+    "nexus_pipeline/steps/report.py",
+)
+
+
+def evaluated_makings(project: ProjectConfig) -> list[Making]:
+    """Baselines and report of every task."""
+    makings = [_baselines(project, task) for task in project.task_names]
+    return makings + [_report(project, task) for task in project.task_names]
+
+
+def _baselines(project: ProjectConfig, task: str) -> Making:
+    name = project.project_name
+
+    def make(room: Workshop, doing: Doing) -> Made:  # noqa: ARG001 - all makings are called alike
+        from nexus_pipeline.steps.evaluate_task import make_baselines
+
+        room.progress.passing(f"evaluated/baselines_{task}: boosting on aggregates ...")
+        stored = make_baselines(project, task, room.store)
+        return Made(stored, {"rows": stored.rows})
+
+    return Making(
+        key=f"{name}/evaluated/baselines_{task}",
+        description="Predictions of every baseline, from a constant to boosting on aggregates.",
+        kinds=frozenset({"lightgbm", "duckdb"}),
+        upstream=(f"{name}/aligned/index_{task}",),
+        code=BASELINE_CODE,
+        config={"seed": project.training.seed},
+        make=make,
+    )
+
+
+def _report(project: ProjectConfig, task: str) -> Making:
+    name = project.project_name
+
+    def make(room: Workshop, doing: Doing) -> Made:
+        from nexus_pipeline.steps.evaluate_task import evaluate_task, evaluation_folder
+
+        made = evaluate_task(project, task, room.store, dict(doing.upstream))
+        folder = evaluation_folder(project, task)
+        doing.run.log_artifact(folder / "report.html")
+        doing.run.log_artifact(folder / "metrics.json")
+        return Made(made.stored, {"rows": made.stored.rows, "comparison": made.table})
+
+    return Making(
+        key=f"{name}/evaluated/{task}",
+        description="The model beside every baseline, with intervals; metrics.json and report.html.",
+        kinds=frozenset({"python", "html"}),
+        upstream=(
+            f"{name}/optimized/{task}",
+            f"{name}/trained/{task}",
+            f"{name}/evaluated/baselines_{task}",
+        ),
+        code=REPORT_CODE,
+        config={},
+        make=make,
+    )
+
+
+def evaluated_checks(project: ProjectConfig) -> list[dg.AssetChecksDefinition]:
+    """One fact per task; it warns and does not block: the gate of promotion decides."""
+
+    def fact(task: str) -> dg.AssetChecksDefinition:
+        def the_model_beats_every_per_entity_baseline_on_validation(room: Workshop) -> Outcome:
+            from nexus_pipeline.steps.serve_task import open_gate
+
+            gate = open_gate(room.project, task, "candidate", None)
+            figures = {"score": gate.score, "rival": gate.rival, "rival_score": gate.rival_score}
+            return Outcome(gate.passed, figures)
+
+        key = f"{project.project_name}/evaluated/{task}"
+        looked = the_model_beats_every_per_entity_baseline_on_validation
+        return build_check(project, key, looked, blocking=False)
+
+    return [fact(task) for task in project.task_names]

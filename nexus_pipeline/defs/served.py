@@ -1,0 +1,76 @@
+"""Served: a registered version, the champion alias, and batch predictions of the champion."""
+
+from nexus_pipeline.defs.making import Doing, Made, Making
+from nexus_pipeline.defs.resources import Workshop
+from nexus_pipeline.project import ProjectConfig
+
+CODE = ("nexus_pipeline/steps/serve_task.py", "nexus_pipeline/served_model.py")
+
+
+def served_makings(project: ProjectConfig) -> list[Making]:
+    """Registration, promotion and predictions of every task."""
+    makings = []
+    for task in project.task_names:
+        makings += [_registered(project, task), _promoted(project, task), _predicted(project, task)]
+    return makings
+
+
+def _registered(project: ProjectConfig, task: str) -> Making:
+    name = project.project_name
+
+    def make(room: Workshop, doing: Doing) -> Made:
+        from nexus_pipeline.steps.serve_task import register_task
+
+        run = doing.run.run_id
+        stored = register_task(project, task, room.store, run, doing.tracking_uri, doing.tags)
+        return Made(stored, {"rows": 1})
+
+    return Making(
+        key=f"{name}/served/registered_{task}",
+        description="A version of the registered MLflow model, aliased challenger.",
+        kinds=frozenset({"mlflow"}),
+        upstream=(f"{name}/optimized/{task}", f"{name}/evaluated/{task}"),
+        code=CODE,
+        config={},
+        make=make,
+    )
+
+
+def _promoted(project: ProjectConfig, task: str) -> Making:
+    name = project.project_name
+
+    def make(room: Workshop, doing: Doing) -> Made:  # noqa: ARG001 - all makings are called alike
+        from nexus_pipeline.steps.serve_task import promote_task
+
+        stored, promotion = promote_task(project, task, doing.tracking_uri)
+        return Made(stored, {"rows": 1, "decision": promotion.model_dump(mode="json")})
+
+    return Making(
+        key=f"{name}/served/champion_{task}",
+        description="The gate, read again, and the champion alias moved if it is open.",
+        kinds=frozenset({"mlflow"}),
+        upstream=(f"{name}/served/registered_{task}", f"{name}/evaluated/{task}"),
+        code=CODE,
+        config={},
+        make=make,
+    )
+
+
+def _predicted(project: ProjectConfig, task: str) -> Making:
+    name = project.project_name
+
+    def make(room: Workshop, doing: Doing) -> Made:
+        from nexus_pipeline.steps.serve_task import predict_batch, prediction_preview
+
+        stored = predict_batch(project, task, room.store, doing.tracking_uri)
+        return Made(stored, {"rows": stored.rows, "preview": prediction_preview(project, task)})
+
+    return Making(
+        key=f"{name}/served/predictions_{task}",
+        description="The champion's prediction for every entity at the latest moment.",
+        kinds=frozenset({"parquet", "pytorch"}),
+        upstream=(f"{name}/served/champion_{task}",),
+        code=CODE,
+        config={},
+        make=make,
+    )

@@ -1,0 +1,68 @@
+"""The two web pages on this machine: Dagster with its daemon, and MLflow; stopped together."""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from nexus_pipeline.definitions import project_file
+from nexus_pipeline.defs.making import open_tracker
+from nexus_pipeline.defs.resources import default_resources
+from nexus_pipeline.project import load_project
+from nexus_pipeline.run import dagster_instance
+
+LOOPBACK = "127.0.0.1"
+
+
+def commands(dagster_port: int, mlflow_port: int) -> list[list[str]]:
+    """The processes to start, listening on loopback only."""
+    project = load_project(project_file())
+    dagster_instance(project).dispose()
+    resource = default_resources(project)["tracker"]
+    tracker = open_tracker(resource.path, resource.experiment)  # type: ignore[attr-defined]
+    place = ["-h", LOOPBACK, "-p", str(dagster_port)]
+    module = ["-m", "nexus_pipeline.definitions"]
+    scripts = Path(sys.executable).parent
+    return [
+        [str(scripts / "dagster-webserver"), *place, *module],
+        [str(scripts / "dagster-daemon"), "run", *module],
+        [
+            str(scripts / "mlflow"), "ui", "--backend-store-uri", tracker.uri,
+            "--host", LOOPBACK, "--port", str(mlflow_port), "--workers", "1",
+        ],
+    ]  # fmt: skip
+
+
+def main() -> int:
+    """Start, print both addresses, wait for Ctrl-C."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dagster-port", type=int, default=3000)
+    parser.add_argument("--mlflow-port", type=int, default=5000)
+    chosen = parser.parse_args()
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    started = [
+        subprocess.Popen(command, env={**os.environ, **quiet}, start_new_session=True)
+        for command in commands(chosen.dagster_port, chosen.mlflow_port)
+    ]
+    sys.stdout.write(
+        f"Dagster http://{LOOPBACK}:{chosen.dagster_port}\n"
+        f"MLflow  http://{LOOPBACK}:{chosen.mlflow_port}\n"
+        "Ctrl-C stops both.\n"
+    )
+    sys.stdout.flush()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        started[0].wait()
+    except KeyboardInterrupt:
+        sys.stdout.write("stopping\n")
+    finally:
+        for process in started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""Progress: one line per step in a log file, and on a terminal a line that keeps itself current."""
+
+import datetime as dt
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from nexus_model.train.state import Progress
+
+
+class ProgressLog:
+    """Writes to ``file`` always, to ``screen`` only when it is a terminal."""
+
+    def __init__(self, file: Path, screen: TextIO | None = None) -> None:
+        self.file, self.screen = file, screen or sys.stderr
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+
+    def line(self, text: str) -> None:
+        """A finished step."""
+        stamp = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
+        with self.file.open("a", encoding="utf-8") as log:
+            log.write(f"{stamp} {text}\n")
+        self._show(text + "\n")
+
+    def passing(self, text: str) -> None:
+        """Something under way; the next line overwrites it."""
+        self._show(text)
+
+    def training(self, task: str, metric: str, epochs: int) -> "TrainingWatch":
+        """A watch over one training."""
+        return TrainingWatch(self, task, metric, epochs)
+
+    def _show(self, text: str) -> None:
+        if self.screen.isatty():
+            self.screen.write(f"\r\x1b[K{text}")
+            self.screen.flush()
+
+
+class TrainingWatch:
+    """Epoch, share of the epoch's samples, loss, best score and time left of one training."""
+
+    def __init__(self, log: ProgressLog, task: str, metric: str, epochs: int) -> None:
+        self.log, self.task, self.metric, self.epochs = log, task, metric, epochs
+        self.started = time.monotonic()
+        self.first: float | None = None
+        self.best = ""
+
+    def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        """Show where the epoch stands."""
+        done = epoch + step / steps
+        self.first = done - 1 / steps if self.first is None else self.first
+        spent = time.monotonic() - self.started
+        left_s = spent / max(done - self.first, 1e-9) * (self.epochs - done)
+        self.log.passing(
+            f"trained/{self.task}: epoch {epoch + 1}/{self.epochs}, batch {step}/{steps}, "
+            f"loss {loss:.4f}{self.best}, at most {left_s:.0f} s left"
+        )
+
+    def epoch(self, progress: "Progress") -> None:
+        """Log a finished epoch."""
+        report = progress.curve[-1]
+        self.best = f", best {self.metric} {progress.best_score:.4f}"
+        self.log.line(
+            f"trained/{self.task}: epoch {report.epoch + 1}/{self.epochs}, "
+            f"loss {report.loss:.4f}, validation {self.metric} {report.score:.4f}"
+            f"{' (best)' if report.best else ''}"
+        )

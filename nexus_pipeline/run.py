@@ -1,0 +1,91 @@
+"""Materialize from Python: the engine behind ``nexusflow train``, the same assets Dagster runs."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from nexus_model.schema import ConfigurationError, NexusError
+from nexus_pipeline.definitions import all_makings, build_definitions
+from nexus_pipeline.defs.making import STAGES
+from nexus_pipeline.defs.resources import home
+from nexus_pipeline.project import ProjectConfig, load_project
+
+DEFAULT_UI = ("http://127.0.0.1:3000", "http://127.0.0.1:5000")
+SHIPPED_SETTINGS = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"
+
+
+class RunFailedError(NexusError):
+    """The run stopped; carries the exit code of what stopped it."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def materialize(
+    file: Path, stages: Sequence[str] = STAGES, task: str | None = None
+) -> ProjectConfig:
+    """Materialize the assets of these stages, and of one task if asked; unchanged work is reused.
+
+    Raises:
+        ConfigurationError: the project file is wrong, or has no such task.
+        RunFailedError: an asset or a blocking check failed.
+    """
+    project = load_project(file)
+    if task is not None and task not in project.task_names:
+        raise ConfigurationError(f"no task {task!r}; tasks are {', '.join(project.task_names)}")
+    job = build_definitions(project).resolve_job_def(f"{project.project_name}_everything")
+    with dagster_instance(project) as instance:
+        result = job.execute_in_process(
+            instance=instance,
+            raise_on_error=False,
+            asset_selection=list(_selected(project, stages, task)),
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+    if not result.success:
+        raise _failure(result)
+    return project
+
+
+def dagster_instance(project: ProjectConfig) -> dg.DagsterInstance:
+    """The instance under DAGSTER_HOME; by default beside the project's other state."""
+    folder = Path(os.environ.get("DAGSTER_HOME") or home(project) / "dagster").resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "dagster.yaml").exists():
+        (folder / "dagster.yaml").write_text(SHIPPED_SETTINGS, encoding="utf-8")
+    os.environ["DAGSTER_HOME"] = str(folder)
+    return dg.DagsterInstance.from_config(str(folder))
+
+
+def _selected(
+    project: ProjectConfig, stages: Sequence[str], task: str | None
+) -> Iterator[dg.AssetKey]:
+    others = {name for name in project.task_names if name != task} if task else set()
+    labels = {found.sql for found in project.tasks if found.name in others}
+    for making in all_makings(project):
+        name = making.key.split("/")[2]
+        of_other = name in labels or any(
+            name == other or name.endswith(f"_{other}") for other in others
+        )
+        if making.stage in stages and not of_other:
+            yield dg.AssetKey(making.key.split("/"))
+
+
+def _failure(result: dg.ExecuteInProcessResult) -> RunFailedError:
+    messages, codes = [], []
+    for event in result.filter_events(lambda event: event.is_step_failure):
+        failed: Any = event.step_failure_data
+        told = failed.user_failure_data
+        if told is not None and "exit_code" in told.metadata:
+            messages.append(f"{event.step_key}: {told.description}")
+            codes.append(int(told.metadata["exit_code"].value))
+        else:
+            cause = failed.error
+            while cause is not None and cause.cause is not None:
+                cause = cause.cause
+            messages.append(f"{event.step_key}: {cause.message.strip() if cause else 'failed'}")
+            codes.append(3 if "blocking" in messages[-1].lower() else 1)
+    return RunFailedError("\n".join(messages) or "the run failed", codes[0] if codes else 1)

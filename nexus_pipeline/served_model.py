@@ -1,0 +1,46 @@
+"""The MLflow pyfunc: a ``.nxf`` file behind MLflow's interface, loaded as code, never as a pickle.
+
+Input: one row per table with columns ``table`` and ``records`` (the table's rows as a JSON list).
+Parameter ``cutoff``: ISO 8601 moment asked about; empty for a static task.
+Output: the entity's key columns and ``prediction``, in the order of the entity table's records.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import mlflow
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MEMBER = "nxf"
+
+
+class ServedNexusFormer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc]
+    """Predicts with the artifact alone."""
+
+    def load_context(self, context: Any) -> None:
+        """Open the artifact; hashes are checked, nothing in it is executed."""
+        from nexus_model.serve.predictor import load_model
+
+        self.predictor = load_model(context.artifacts[MEMBER])
+
+    def predict(
+        self,
+        context: Any,  # noqa: ARG002 - MLflow's signature
+        model_input: "pd.DataFrame",
+        params: dict[str, Any] | None = None,
+    ) -> "pd.DataFrame":
+        """Predictions for every record of the entity table."""
+        import json
+
+        import polars as pl
+
+        frames = {
+            row.table: pl.DataFrame(json.loads(row.records), infer_schema_length=None)
+            for row in model_input.itertuples()
+        }
+        cutoff = (params or {}).get("cutoff") or None
+        return self.predictor.predict(frames, cutoff=cutoff).to_pandas()
+
+
+mlflow.models.set_model(ServedNexusFormer())

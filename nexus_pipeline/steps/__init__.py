@@ -1,0 +1,1 @@
+"""What the assets do: plain functions over the store, free of Dagster."""

@@ -1,0 +1,226 @@
+"""Aligned: SQL models numbered and linked, samples with labels, and the index of what each sees."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import duckdb
+import numpy as np
+
+from nexus_model.align.assemble import first_time
+from nexus_model.align.index import read_samples, times_of
+from nexus_model.align.recipe import Recipe
+from nexus_model.align.relate import link_rows, number_rows, quoted
+from nexus_model.align.samples import (
+    cutoffs_select,
+    history_select,
+    history_table,
+    samples_select,
+    static_samples_select,
+)
+from nexus_model.schema import DatabaseSpec, DataError, TaskSpec
+from nexus_model.tokenize.prepare import index_paths, open_index, write_index
+from nexus_pipeline.project import ProjectConfig
+from nexus_pipeline.steps import plan
+from nexus_pipeline.steps.contracts import Contract
+from nexus_pipeline.steps.stored import Stored, aligned_view, relative, stored_table
+from nexus_pipeline.storage import Store
+
+
+def align_table(project: ProjectConfig, table: str, sql: str | None, store: Store) -> Stored:
+    """``aligned.<table>``: its SQL model, or the validated table as it is; rows numbered."""
+    source = sql or f"select * from validated.{quoted(table)}"
+    with store.write() as con:
+        number_rows(con, source.strip().rstrip(";"), plan.keyed_table(project, table))
+    return stored_table(store, f"aligned.{table}")
+
+
+def relate_tables(project: ProjectConfig, store: Store) -> DatabaseSpec:
+    """Link every table to its parents and say what each column means.
+
+    Written to ``data/aligned/<project>/database.json``.
+    """
+    names = [dataset.table for dataset in project.datasets]
+    with store.write() as con:
+        for name in names:
+            link_rows(con, plan.keyed_table(project, name))
+        tables = tuple(plan.described_table(con, project, name) for name in names)
+    database = DatabaseSpec(tables=tables)
+    path = database_file(project)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(database.model_dump_json(indent=1), encoding="utf-8")
+    return database
+
+
+def database_file(project: ProjectConfig) -> Path:
+    """Where the schema of the aligned tables is kept."""
+    return project.stage_folder("aligned") / "database.json"
+
+
+def read_database(project: ProjectConfig) -> DatabaseSpec:
+    """The schema ``relate_tables`` wrote."""
+    return DatabaseSpec.model_validate_json(database_file(project).read_text(encoding="utf-8"))
+
+
+def link_coverage(project: ProjectConfig, store: Store) -> dict[str, float]:
+    """Share of rows whose foreign key found its parent, by ``table.key``."""
+    shares = {}
+    with store.read() as con:
+        for dataset in project.datasets:
+            for index, key in enumerate(project.foreign_keys(dataset.table)):
+                links = f"aligned.{quoted('links_' + dataset.table)}"
+                share = con.sql(f"select count(_fk_{index}) / count(*) from {links}").fetchall()
+                shares[f"{dataset.table}.{key.label}"] = float(share[0][0])
+    return shares
+
+
+def lay_cutoffs(project: ProjectConfig, task: str, store: Store) -> Stored:
+    """``aligned.cutoffs_<task>``: question times whose window the data has seen close."""
+    recipe = Recipe(
+        raw=(),
+        database=read_database(project),
+        task=plan.temporal_task(project, task),
+        plans=(),
+    )
+    table = f"cutoffs_{task}"
+    with store.write() as con:
+        first, last = first_time(con, recipe), _last_time(con, recipe)
+        if first is None or last is None:
+            raise DataError("no table has a time, so nothing can be asked at one", table=task)
+        select = cutoffs_select(plan.grid(project, task), first, last)
+        con.execute(f"create or replace table aligned.{quoted(table)} as {select}")
+    return stored_table(store, f"aligned.{table}")
+
+
+def _last_time(con: duckdb.DuckDBPyConnection, recipe: Recipe) -> object:
+    """Until when the data reaches: the latest time of the tables the entity's rows are in.
+
+    A calendar may run on into the future; a window counts as closed only when every child table of
+    the entity has been seen past it, so the earliest of their latest times decides.
+    """
+    children = [
+        table.name
+        for table in recipe.database.tables
+        if table.time_column
+        and any(key.references_table == recipe.task.entity_table for key in table.foreign_keys)
+    ]
+    latest = [
+        con.sql(f"select max(_time) from aligned.{quoted(name)}").fetchall()[0][0]
+        for name in children
+    ]
+    return min((moment for moment in latest if moment is not None), default=None)
+
+
+def lay_samples(project: ProjectConfig, task: TaskSpec, store: Store) -> Stored:
+    """``aligned.samples_<task>``, and its closed windows as ``aligned.label_history_<task>``."""
+    entity = read_database(project)[task.entity_table]
+    table = f"aligned.samples_{task.name}"
+    with store.write() as con:
+        if task.horizon_days is None:
+            select = static_samples_select(task, entity, plan.entity_split(project))
+        else:
+            labels = f"select * from aligned.{quoted(plan.task_config(project, task.name).sql)}"
+            _assert_label_columns(con, labels, project, task)
+            select = samples_select(task, entity, labels, plan.time_split(project))
+            if project.alignment.label_history:
+                history = history_table(task, entity)
+                number_rows(con, history_select(task, entity, labels), history)
+                link_rows(con, history)
+        con.execute(f"create or replace table {table} as {select}")
+        counts = con.sql(f"select split, count(*) from {table} group by split").fetchall()
+    found = {f"samples_{split}": int(count) for split, count in counts}
+    for split in ("train", "validation", "test"):
+        if not found.get(f"samples_{split}"):
+            raise DataError(f"task {task.name} has no {split} samples", table=table, rows=0)
+    return stored_table(store, table, dict(found))
+
+
+def _assert_label_columns(
+    con: duckdb.DuckDBPyConnection, labels: str, project: ProjectConfig, task: TaskSpec
+) -> None:
+    known = {row[0] for row in con.sql(f"describe {labels}").fetchall()}
+    for column in (*project[task.entity_table].primary_key, "cutoff", "label"):
+        if column not in known:
+            raise DataError(
+                f"the label model must give column {column!r}; it gives {sorted(known)}",
+                table=plan.task_config(project, task.name).sql,
+                column=column,
+            )
+
+
+def read_task(project: ProjectConfig, task: str, store: Store) -> TaskSpec:
+    """A task as plain data; a static one is read off its labels."""
+    if project.target is None:
+        return plan.temporal_task(project, task)
+    with store.read() as con:
+        return plan.static_task(con, project)
+
+
+def index_task(
+    project: ProjectConfig,
+    task: TaskSpec,
+    contracts: Sequence[Contract],
+    models: Mapping[str, str],
+    store: Store,
+) -> Stored:
+    """The recipe and the point-in-time index of a task, under ``data/aligned/<project>/<task>``."""
+    recipe = plan.plan_recipe(project, read_database(project), task, contracts, models)
+    folder = project.stage_folder("aligned", task.name)
+    with aligned_view(store, recipe.database) as con:
+        times = read_samples(con, f"aligned.{quoted('samples_' + task.name)}")
+        indexes = index_paths(con, recipe, times)
+    write_index(folder, times, indexes)
+    (folder / "recipe.json").write_text(recipe.model_dump_json(indent=1), encoding="utf-8")
+    facts = {
+        f"rows_per_sample/{path.name}": len(index.rows_N) / max(1, len(times.entity_B))
+        for path, index in zip(recipe.paths, indexes, strict=True)
+    }
+    return Stored(
+        location=relative(folder, project.root),
+        sha256=folder_hash(folder),
+        rows=len(times.entity_B),
+        facts=dict(facts),
+    )
+
+
+def read_recipe(project: ProjectConfig, task: str) -> Recipe:
+    """The recipe ``index_task`` wrote."""
+    path = project.stage_folder("aligned", task) / "recipe.json"
+    return Recipe.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def folder_hash(folder: Path) -> str:
+    """SHA-256 over the names and bytes of all files below a folder."""
+    seen = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            seen.update(path.relative_to(folder).as_posix().encode())
+            seen.update(hashlib.sha256(path.read_bytes()).digest())
+    return seen.hexdigest()
+
+
+def straddling_windows(project: ProjectConfig, task: str, store: Store) -> int:
+    """Samples whose label window ends in a later split than their cutoff lies in."""
+    if project.target is not None:
+        return 0
+    split = plan.time_split(project)
+    bounds = [f"timestamp '{moment}'" for moment in (split.validation_from, split.test_from)]
+    crossing = " or ".join(f"(cutoff < {bound} and window_end > {bound})" for bound in bounds)
+    with store.read() as con:
+        table = f"aligned.{quoted('samples_' + task)}"
+        return int(con.sql(f"select count(*) from {table} where {crossing}").fetchall()[0][0])
+
+
+def rows_after_cutoff(project: ProjectConfig, task: str, store: Store) -> dict[str, int]:
+    """By path, how many index entries point at a row that is later than its sample's cutoff."""
+    recipe = read_recipe(project, task)
+    folder = project.stage_folder("aligned", task)
+    times, indexes = open_index(folder, len(recipe.plans))
+    found = {}
+    with aligned_view(store, recipe.database) as con:
+        for path, index in zip(recipe.paths, indexes, strict=True):
+            if recipe.database[path.table].time_column is not None:
+                time_N = times_of(con, path.table)[index.rows_N]
+                late_N = time_N > np.repeat(times.cutoff_B, np.diff(index.offsets_B))
+                found[path.name] = int(late_N.sum())
+    return found

@@ -1,0 +1,211 @@
+"""What NexusFormer has to beat, from a constant to boosted trees on point-in-time aggregates.
+
+Every baseline sees what a sample may see at its cutoff, is fitted on training rows, and is chosen
+on validation rows. Test labels are never read.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from nexus_model.align.relate import quoted
+from nexus_model.align.samples import history_name
+from nexus_model.schema import DatabaseSpec, DataError, TaskKind, TaskSpec
+from nexus_pipeline.steps.aggregate_paths import is_static
+from nexus_pipeline.steps.aggregates import aggregate_features, entity_features, linked_rows
+from nexus_pipeline.steps.boosting import boost, encode
+
+Array = NDArray[np.float64]
+
+_NO_HISTORY = "entity_last and entity_mean need closed label windows, which this task has not"
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Predictions for all samples in order, and what they cost."""
+
+    name: str
+    prediction: Array
+    seconds: float
+    cpu_seconds: float
+    note: str
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Labels and splits of all samples in order, test labels masked, and where they come from."""
+
+    con: duckdb.DuckDBPyConnection
+    database: DatabaseSpec
+    task: TaskSpec
+    label: Array
+    split: NDArray[np.str_]
+
+    @property
+    def train(self) -> NDArray[np.bool_]:
+        """Which samples are for training."""
+        return np.asarray(self.split == "train")
+
+    @property
+    def has_history(self) -> bool:
+        """Whether closed label windows are a table that samples may read."""
+        return not is_static(self.task) and history_name(self.task) in self.database.names
+
+    @property
+    def classes(self) -> Array:
+        """Label values of a classification."""
+        return np.arange(max(len(self.task.classes), 2), dtype=np.float64)
+
+
+def run_baselines(
+    con: duckdb.DuckDBPyConnection, database: DatabaseSpec, task: TaskSpec, *, seed: int = 0
+) -> list[Baseline]:
+    """Every baseline that is defined for the task, the simplest first.
+
+    Raises:
+        DataError: the task has no training sample.
+    """
+    asked = _ask(con, database, task)
+    work = {"majority_or_mean": _constant}
+    if asked.has_history:
+        work |= {"entity_last": _entity_last, "entity_mean": _entity_mean}
+    work |= {
+        "lightgbm_entity": partial(_boosted, entity_features, seed),
+        "lightgbm_aggregates": partial(_boosted, aggregate_features, seed),
+    }
+    return [_timed(name, one, asked) for name, one in work.items()]
+
+
+def _timed(name: str, work: Callable[[Asked], tuple[Array, str]], asked: Asked) -> Baseline:
+    wall, cpu = time.perf_counter(), time.process_time()
+    prediction, note = work(asked)
+    return Baseline(
+        name=name,
+        prediction=prediction,
+        seconds=time.perf_counter() - wall,
+        cpu_seconds=time.process_time() - cpu,
+        note=note,
+    )
+
+
+def _ask(con: duckdb.DuckDBPyConnection, database: DatabaseSpec, task: TaskSpec) -> Asked:
+    samples = f"aligned.{quoted('samples_' + task.name)}"
+    rows = con.sql(
+        f"select case when split <> 'test' then label end as label, split "
+        f"from {samples} order by sample"
+    ).to_arrow_table()
+    label = rows["label"].to_numpy().astype(np.float64)
+    asked = Asked(con, database, task, label, np.array(rows["split"].to_pylist(), dtype=np.str_))
+    if not asked.train.any():
+        raise DataError("has no training sample", table=f"samples_{task.name}", column="split")
+    return asked
+
+
+def _constant(asked: Asked) -> tuple[Array, str]:
+    rows, note = len(asked.label), "" if asked.has_history else f"; {_NO_HISTORY}"
+    if asked.task.kind is TaskKind.REGRESSION:
+        value, told = _middle(asked)
+        return np.full(rows, value), f"training {told}, the better on validation{note}"
+    prediction = _as_prediction(np.tile(_prior(asked), (rows, 1)), asked.task)
+    return prediction, f"training class shares{note}"
+
+
+def _middle(asked: Asked) -> tuple[float, str]:
+    """Mean or median of the training labels, whichever is nearer to the validation labels."""
+    train, validation = asked.label[asked.train], asked.label[asked.split == "validation"]
+    middles = {"median": float(np.median(train)), "mean": float(train.mean())}
+    if not len(validation):
+        return middles["median"], "median"
+    far = {told: np.abs(validation - middle).mean() for told, middle in middles.items()}
+    told = min(far, key=lambda name: far[name])
+    return middles[told], told
+
+
+def _shares(label: Array, classes: Array, prior: Array) -> Array:
+    """Class shares of these labels, with ``prior`` counted as one further label."""
+    counts = (label[:, None] == classes[None, :]).sum(axis=0)
+    return np.asarray((counts + prior) / (len(label) + 1))
+
+
+def _prior(asked: Asked) -> Array:
+    even = np.full(len(asked.classes), 1 / len(asked.classes))
+    return _shares(asked.label[asked.train], asked.classes, even)
+
+
+def _as_prediction(shares: Array, task: TaskSpec) -> Array:
+    return np.ascontiguousarray(shares[:, 1]) if task.kind is TaskKind.BINARY else shares
+
+
+def _closed_windows(asked: Asked) -> dict[str, Array]:
+    """For each sample its last closed label, how many are closed, their sum and class counts."""
+    con, database, task = asked.con, asked.database, asked.task
+    history = database[history_name(task)]
+    keys = [key.references_table for key in history.foreign_keys]
+    key = f"_fk_{keys.index(task.entity_table)}"
+    label = f"try_cast({quoted(history.columns[0].name)} as double)"
+    running = {"n": "count(*)", "total": "sum(label)"}
+    running |= {f"class_{k:g}": f"count(*) filter (label = {k})" for k in asked.classes}
+    made = ", ".join(f"{value} over known as {name}" for name, value in running.items())
+    table = con.sql(f"""
+    with closed as (
+        select {key} as key, _time as moment, _row as place, {label} as label
+        from {linked_rows(con, history.name)}
+        where {key} is not null and _time is not null and {label} is not null
+    ),
+    known as (
+        select key, moment, label as last, {made}
+        from closed
+        window known as (partition by key order by moment, place
+            rows between unbounded preceding and current row)
+        qualify lead(moment) over known is distinct from moment
+    )
+    select known.* exclude (key, moment)
+    from aligned.{quoted("samples_" + task.name)} as samples
+    asof left join known on samples.entity_row = known.key and samples.cutoff >= known.moment
+    order by samples.sample
+    """).to_arrow_table()
+    return {name: table[name].to_numpy().astype(np.float64) for name in table.column_names}
+
+
+def _entity_last(asked: Asked) -> tuple[Array, str]:
+    last = _closed_windows(asked)["last"]
+    if asked.task.kind is TaskKind.REGRESSION:
+        middle, told = _middle(asked)
+        return np.where(np.isnan(last), middle, last), f"without history: training {told}"
+    prior = _prior(asked)
+    shares = np.tile(prior, (len(last), 1))
+    for same in (np.isnan(last), *(last == value for value in asked.classes)):
+        shares[same] = _shares(asked.label[asked.train & same], asked.classes, prior)
+    note = "training class shares of samples with that last label"
+    return _as_prediction(shares, asked.task), note
+
+
+def _entity_mean(asked: Asked) -> tuple[Array, str]:
+    closed = _closed_windows(asked)
+    count = np.nan_to_num(closed["n"])
+    if asked.task.kind is TaskKind.REGRESSION:
+        middle, told = _middle(asked)
+        mean = closed["total"] / np.maximum(count, 1)
+        return np.where(count > 0, mean, middle), f"without history: training {told}"
+    counts = np.nan_to_num(np.column_stack([closed[f"class_{k:g}"] for k in asked.classes]))
+    shares = (counts + _prior(asked)) / (count[:, None] + 1)
+    note = "class shares of closed labels, the training shares counted once"
+    return _as_prediction(shares, asked.task), note
+
+
+def _boosted(
+    features_of: Callable[[duckdb.DuckDBPyConnection, DatabaseSpec, TaskSpec], pa.Table],
+    seed: int,
+    asked: Asked,
+) -> tuple[Array, str]:
+    features = features_of(asked.con, asked.database, asked.task)
+    matrix = encode(features, asked.train)
+    fitted = boost(matrix, asked.label, asked.split, asked.task, seed=seed)
+    config = ", ".join(f"{key} {value:g}" for key, value in fitted.config.items())
+    return fitted.prediction, f"{features.num_columns} features, {fitted.trees} trees, {config}"

@@ -1,0 +1,207 @@
+"""Evaluated: predictions of the artifact and of every baseline, brought into one report."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from nexus_model.schema import Record
+from nexus_pipeline.project import ProjectConfig
+from nexus_pipeline.steps.align import folder_hash, read_recipe
+from nexus_pipeline.steps.optimize_task import FULL, artifact_folder, read_size_report
+from nexus_pipeline.steps.stored import Stored, aligned_view, relative
+from nexus_pipeline.steps.tokenize_task import open_tensors_of, read_labels, read_splits
+from nexus_pipeline.steps.train_task import THREADS, read_curve
+from nexus_pipeline.storage import Store
+
+if TYPE_CHECKING:
+    from nexus_model.model import NexusFormer
+    from nexus_model.tokenize.batch import TaskTensors
+    from nexus_pipeline.steps.report import Attention, EvaluationReport
+
+MODEL = "nexusformer"
+FLOW_SAMPLES = 256
+
+
+class Evaluation(Record):
+    """What serving needs to know of an evaluation."""
+
+    metric: str
+    artifact_sha256: str
+    data_fingerprint: str
+    commit: str
+    by_split: dict[str, dict[str, float]]
+
+    def scores(self, split: str) -> dict[str, float]:
+        """The primary metric of every model on a split."""
+        return self.by_split[split]
+
+
+class Evaluated(NamedTuple):
+    """Reference to the report, and its table as Markdown."""
+
+    stored: Stored
+    table: str
+
+
+def evaluation_folder(project: ProjectConfig, task: str) -> Path:
+    """Where a task's report is."""
+    return project.stage_folder("evaluated", task)
+
+
+def baseline_folder(project: ProjectConfig, task: str) -> Path:
+    """Where the baselines' predictions are."""
+    return project.stage_folder("evaluated", task, "baselines")
+
+
+def make_baselines(project: ProjectConfig, task: str, store: Store) -> Stored:
+    """Every baseline's prediction for every sample, as ``.npy`` beside their costs."""
+    from nexus_pipeline.steps.baselines import run_baselines
+    from nexus_pipeline.steps.report import Cost
+
+    recipe, folder = read_recipe(project, task), baseline_folder(project, task)
+    with aligned_view(store, recipe.database) as con:
+        found = run_baselines(con, recipe.database, recipe.task, seed=project.training.seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    costs = {}
+    for baseline in found:
+        np.save(folder / f"{baseline.name}.npy", baseline.prediction, allow_pickle=False)
+        cost = Cost(
+            seconds=baseline.seconds, cpu_seconds=baseline.cpu_seconds, note=baseline.note
+        )
+        costs[baseline.name] = cost.model_dump()
+    (folder / "costs.json").write_text(json.dumps(costs, indent=1), encoding="utf-8")
+    return Stored(
+        location=relative(folder, project.root),
+        sha256=folder_hash(folder),
+        rows=len(found[0].prediction),
+        facts={f"{baseline.name}/seconds": baseline.seconds for baseline in found},
+    )
+
+
+def evaluate_task(
+    project: ProjectConfig, task: str, store: Store, provenance: dict[str, str]
+) -> Evaluated:
+    """Measure, compare, explain; write ``metrics.json``, ``report.html``, ``evaluation.json``."""
+    import torch
+
+    from nexus_model.apply import predict_samples
+    from nexus_model.serve.predictor import load_model
+    from nexus_pipeline.steps.report import (
+        Background,
+        Cost,
+        CurvePoint,
+        evaluate_predictions,
+        write_report,
+    )
+
+    torch.set_num_threads(THREADS)
+    recipe, splits = read_recipe(project, task), read_splits(project, task, store)
+    tensors, tokenizer = open_tensors_of(project, task)
+    predictor = load_model(artifact_folder(project, task) / FULL)
+    every_B = np.arange(len(splits.split_B))
+    own = predict_samples(predictor.model, tensors, every_B, recipe.task, tokenizer.label)
+    costs = json.loads((baseline_folder(project, task) / "costs.json").read_text("utf-8"))
+    predictions = {MODEL: own} | {
+        name: np.load(baseline_folder(project, task) / f"{name}.npy", allow_pickle=False)
+        for name in costs
+    }
+    commit = git_commit(project.root)
+    report = evaluate_predictions(
+        recipe.task,
+        read_labels(task, store),
+        splits.split_B,
+        None if recipe.task.horizon_days is None else splits.clusters_B.astype("datetime64[us]"),
+        predictions,
+        costs={name: Cost(**cost) for name, cost in costs.items()},
+        background=Background(
+            project=project.project_name,
+            curve=tuple(CurvePoint(**point) for point in read_curve(project, task)),  # type: ignore[arg-type]
+            attention=_attention(predictor.model, tensors, every_B[splits.split_B == "validation"]),
+            sizes=read_size_report(project, task),
+            provenance={**provenance, "git_commit": commit},
+        ),
+    )
+    folder = evaluation_folder(project, task)
+    page = write_report(folder, report)
+    evaluation = _summary(project, task, report, commit)
+    (folder / "evaluation.json").write_text(evaluation.model_dump_json(indent=1), encoding="utf-8")
+    facts = {
+        f"{split}_{report.metric}/{name}": score
+        for split, scores in evaluation.by_split.items()
+        for name, score in scores.items()
+    }
+    stored = Stored(
+        location=relative(page, project.root),
+        sha256=folder_hash(folder),
+        rows=len(every_B),
+        facts=dict(facts),
+    )
+    return Evaluated(stored, comparison_table(report))
+
+
+def read_evaluation(project: ProjectConfig, task: str) -> Evaluation:
+    """The summary ``evaluate_task`` wrote."""
+    path = evaluation_folder(project, task) / "evaluation.json"
+    return Evaluation.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def comparison_table(report: "EvaluationReport") -> str:
+    """Every model's primary metric on test with its interval, as Markdown."""
+    lines = [f"| model | test {report.metric} | 95 % interval | validation |", "|---|---|---|---|"]
+    for model in report.models:
+        test, validation = model.test[0], model.validation[0]
+        lines.append(
+            f"| {model.name} | {test.estimate:.4f} | {test.low:.4f} to {test.high:.4f} "
+            f"| {validation.estimate:.4f} |"
+        )
+    return "\n".join(lines)
+
+
+def git_commit(root: Path) -> str:
+    """The commit the project's files are at, or ``unknown`` outside a repository."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"],  # noqa: S607 - whichever git the user has
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found.stdout.strip()
+
+
+def _summary(
+    project: ProjectConfig, task: str, report: "EvaluationReport", commit: str
+) -> Evaluation:
+    from nexus_model.artifact.archive import read_archive
+
+    artifact = read_archive(artifact_folder(project, task) / FULL)
+    raw = artifact.json("lineage.json").get("raw", {})
+    return Evaluation(
+        metric=report.metric,
+        artifact_sha256=artifact.content_hash,
+        data_fingerprint=json.dumps(raw, sort_keys=True),
+        commit=commit,
+        by_split={
+            "validation": {m.name: m.validation[0].estimate for m in report.models},
+            "test": {m.name: m.test[0].estimate for m in report.models},
+        },
+    )
+
+
+def _attention(
+    model: "NexusFormer", tensors: "TaskTensors", chosen_B: np.ndarray
+) -> "Attention | None":
+    """Attention flow of the last cycle over some validation samples; none without cycles."""
+    from nexus_model.explain.attention_flow import attention_flow
+    from nexus_pipeline.steps.report import Attention
+
+    if model.config.cycles == 0:
+        return None
+    flow = attention_flow(model, tensors, chosen_B[:FLOW_SAMPLES])
+    return Attention(tables=flow.paths, weights=flow.cycles[-1])

@@ -1,0 +1,236 @@
+"""From the project file and the tables' contracts to the library's plain data: schema, task, recipe."""
+
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+
+import duckdb
+
+from nexus_model.align.paths import RelationPath, find_paths, unreached_tables
+from nexus_model.align.recipe import PathPlan, RawColumn, RawTable, Recipe, SqlText
+from nexus_model.align.samples import EntitySplit, Grid, TimeSplit, history_name, history_table
+from nexus_model.schema import (
+    ColumnSpec,
+    ConfigurationError,
+    DatabaseSpec,
+    DataError,
+    TableSpec,
+    TaskKind,
+    TaskSpec,
+)
+from nexus_pipeline.project import ProjectConfig, TaskConfig
+from nexus_pipeline.steps.column_types import ColumnRole, infer_columns, semantic_overrides
+from nexus_pipeline.steps.contracts import Contract
+from nexus_pipeline.storage.tables import table_columns
+
+LARGEST_CLASS_COUNT = 20
+
+
+def task_config(project: ProjectConfig, task: str) -> TaskConfig:
+    """The temporal task of this name."""
+    return next(found for found in project.tasks if found.name == task)
+
+
+def keyed_table(project: ProjectConfig, table: str) -> TableSpec:
+    """Keys and time of a table, its feature columns still unknown."""
+    dataset = project[table]
+    return TableSpec(
+        name=table,
+        primary_key=dataset.primary_key,
+        foreign_keys=project.foreign_keys(table),
+        time_column=dataset.time_column,
+    )
+
+
+def described_table(
+    con: duckdb.DuckDBPyConnection, project: ProjectConfig, table: str
+) -> TableSpec:
+    """A table with its feature columns, their meaning inferred from ``aligned.<table>``."""
+    spec, dataset = keyed_table(project, table), project[table]
+    target = project.target
+    label = target.target_column if target and target.target_table == table else None
+    known = [name for name in table_columns(con, f"aligned.{table}") if name != "_time"]
+    found = infer_columns(
+        con,
+        f"aligned.{table}",
+        keys=spec.key_columns,
+        time_column=spec.time_column,
+        label=label,
+        overrides={"_time": None, **semantic_overrides(dataset, (*known, *_raw_only(dataset)))},
+    )
+    columns = tuple(
+        ColumnSpec(name=column.name, semantic=column.semantic)
+        for column in found
+        if column.role is ColumnRole.FEATURE and column.semantic is not None
+    )
+    return spec.model_copy(update={"columns": columns})
+
+
+def _raw_only(dataset: object) -> tuple[str, ...]:
+    """Columns named for the raw file; the SQL model may have left them behind."""
+    lists = ("categorical", "numerical", "text", "timestamp", "ignore")
+    return tuple(name for kind in lists for name in getattr(dataset, f"{kind}_columns"))
+
+
+def static_task(con: duckdb.DuckDBPyConnection, project: ProjectConfig) -> TaskSpec:
+    """The task of a static project; kind and classes are read from the labels.
+
+    Raises:
+        DataError: there are no labels, or they are all the same.
+    """
+    target = project.target
+    if target is None:
+        raise ConfigurationError("the project file has no target")
+    table, column = target.target_table, target.target_column
+    text = f"cast({_quoted(column)} as varchar)"
+    found = con.sql(
+        f"select distinct {text} as value, try_cast({text} as double) as number "
+        f"from aligned.{_quoted(table)} where {_quoted(column)} is not null order by number, value"
+    ).fetchall()
+    if len(found) < 2:
+        raise DataError(f"has {len(found)} different labels", table=table, column=column)
+    numeric = all(number is not None for _, number in found)
+    kind = target.kind or _kind_of(len(found), numeric=numeric)
+    if kind is TaskKind.BINARY and len(found) != 2:
+        raise DataError(
+            f"is declared binary but has {len(found)} different labels",
+            table=table,
+            column=column,
+            example=found[2][0],
+        )
+    return TaskSpec(
+        name=project.task_names[0],
+        kind=kind,
+        entity_table=table,
+        target_column=column,
+        classes=() if kind is TaskKind.REGRESSION else tuple(value for value, _ in found),
+    )
+
+
+def _kind_of(values: int, *, numeric: bool) -> TaskKind:
+    if values == 2:
+        return TaskKind.BINARY
+    many = values > LARGEST_CLASS_COUNT
+    return TaskKind.REGRESSION if numeric and many else TaskKind.MULTICLASS
+
+
+def temporal_task(project: ProjectConfig, task: str) -> TaskSpec:
+    """The task of this name as plain data."""
+    config = task_config(project, task)
+    return TaskSpec(
+        name=config.name,
+        kind=config.kind,
+        entity_table=config.entity_table,
+        horizon_days=config.horizon_days,
+    )
+
+
+def grid(project: ProjectConfig, task: str) -> Grid:
+    """Cutoffs of a temporal task, anchored at the start of the test."""
+    config = task_config(project, task)
+    return Grid(
+        anchor=_midnight(project.split.test_from),
+        step_days=config.step_days or config.horizon_days,
+        horizon_days=config.horizon_days,
+    )
+
+
+def time_split(project: ProjectConfig) -> TimeSplit:
+    """Validation and test dates."""
+    return TimeSplit(
+        validation_from=_midnight(project.split.validation_from),
+        test_from=_midnight(project.split.test_from),
+    )
+
+
+def entity_split(project: ProjectConfig) -> EntitySplit:
+    """Validation and test shares."""
+    return EntitySplit(
+        validation_size=project.split.validation_size,
+        test_size=project.split.test_size,
+        seed=project.split.seed,
+    )
+
+
+def _midnight(day: dt.date | None) -> dt.datetime:
+    if day is None:
+        raise ConfigurationError("split.validation_from and split.test_from are needed")
+    return dt.datetime.combine(day, dt.time())
+
+
+def task_database(project: ProjectConfig, database: DatabaseSpec, task: TaskSpec) -> DatabaseSpec:
+    """The database a task sees: with its closed label windows, where it has and wants them."""
+    if task.horizon_days is None or not project.alignment.label_history:
+        return database
+    history = history_table(task, database[task.entity_table])
+    return DatabaseSpec(tables=(*database.tables, history))
+
+
+def plan_recipe(
+    project: ProjectConfig,
+    database: DatabaseSpec,
+    task: TaskSpec,
+    contracts: Sequence[Contract],
+    models: Mapping[str, str],
+) -> Recipe:
+    """Everything alignment needs for one task.
+
+    ``models`` are the project's SQL models in the order they run.
+
+    Raises:
+        ConfigurationError: a table cannot be reached from the entity.
+    """
+    complete = task_database(project, database, task)
+    paths = find_paths(
+        complete, task.entity_table, project.alignment.max_depth, project.alignment.paths
+    )
+    lost = unreached_tables(complete, paths)
+    if lost:
+        raise ConfigurationError(
+            f"task {task.name}: no path from {task.entity_table!r} reaches {list(lost)}; give a "
+            "foreign key, a larger alignment.max_depth or an entry in alignment.paths"
+        )
+    temporal = task.horizon_days is not None
+    labels = task_config(project, task.name).sql if temporal else None
+    return Recipe(
+        raw=tuple(_raw_table(contract, task) for contract in contracts),
+        models=tuple(_ordered_models(project, models, labels)),
+        database=complete,
+        task=task,
+        plans=tuple(PathPlan(path=path, max_rows=_max_rows(project, path)) for path in paths),
+        labels=labels,
+        grid=grid(project, task.name) if temporal else None,
+        history=history_name(task) if len(complete.tables) > len(database.tables) else None,
+    )
+
+
+def _ordered_models(
+    project: ProjectConfig, models: Mapping[str, str], labels: str | None
+) -> Iterator[SqlText]:
+    """The models of tables, then the one that gives the labels; other tasks' labels stay out."""
+    of_tasks = {task.sql for task in project.tasks}
+    for name, sql in models.items():
+        if name not in of_tasks:
+            yield SqlText(name=name, sql=sql)
+    if labels is not None:
+        yield SqlText(name=labels, sql=models[labels])
+
+
+def _raw_table(contract: Contract, task: TaskSpec) -> RawTable:
+    asked = task.target_column if contract.table == task.entity_table else None
+    return RawTable(
+        name=contract.table,
+        columns=tuple(
+            RawColumn(name=column.name, type=column.type)
+            for column in contract.columns
+            if column.name != asked
+        ),
+    )
+
+
+def _max_rows(project: ProjectConfig, path: RelationPath) -> int:
+    own = {dataset.table: dataset.max_rows for dataset in project.datasets}
+    return own.get(path.table) or project.alignment.max_rows
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,167 @@
+"""Raw: a CSV or Parquet file becomes ``raw.<table>`` with types and row numbers, else unchanged."""
+
+import re
+from pathlib import Path
+
+import duckdb
+
+from nexus_model.schema import ConfigurationError, DataError, Record
+from nexus_pipeline.project import ProjectConfig
+from nexus_pipeline.steps.csv_text import (
+    assert_column_names,
+    assert_utf8,
+    file_digest,
+    find_broken_line,
+    read_header,
+)
+from nexus_pipeline.storage import Store, replace_table
+from nexus_pipeline.storage.names import literal, quote, quote_all, quote_table
+from nexus_pipeline.storage.tables import query_columns, table_columns
+
+ROW = "_row"
+_SUFFIXES = (".csv", ".parquet")
+_PARQUET_MARK = b"PAR1"
+_EXACT_IN_DOUBLE = 2**53
+# Times of day stay text: no stage gives them a meaning of their own.
+_CSV_TYPES = ["BOOLEAN", "BIGINT", "DOUBLE", "DATE", "TIMESTAMP", "VARCHAR"]
+
+
+class RawTable(Record):
+    """What was read: the file by its content, and the shape of the table it became."""
+
+    table: str
+    path: Path
+    sha256: str
+    rows: int
+    columns: tuple[str, ...]
+
+
+def read_raw(project: ProjectConfig, table: str, store: Store) -> RawTable:
+    """Read one table's file into ``raw.<table>``, in file order, with ``_row`` counting from 0.
+
+    Raises:
+        DataError: the file is missing, damaged, empty or not what its suffix says; the message
+            names the file and where possible the line.
+    """
+    path = raw_file(project, table)
+    shown = _shown(project, path)
+    if not path.is_file():
+        raise DataError(f"{shown} is not there", table=table)
+    if path.stat().st_size == 0:
+        raise DataError(f"{shown} is empty", table=table)
+    if path.suffix.lower() == ".csv":
+        columns, rows = _store_csv(path, table, shown, store, _keys(project, table))
+    else:
+        columns, rows = _store_parquet(path, table, shown, store)
+    return RawTable(
+        table=table, path=path, sha256=file_digest(path), rows=rows, columns=tuple(columns)
+    )
+
+
+def raw_file(project: ProjectConfig, table: str) -> Path:
+    """The file of a table; a dataset named without suffix is looked for as CSV and Parquet.
+
+    Raises:
+        ConfigurationError: both files are there, or the suffix is neither.
+    """
+    path = project.raw_path(table)
+    if path.suffix.lower() in _SUFFIXES:
+        return path
+    if path.suffix and path.is_file():
+        raise ConfigurationError(f"{_shown(project, path)}: only .csv and .parquet are read")
+    found = [twin for suffix in _SUFFIXES if (twin := Path(f"{path}{suffix}")).is_file()]
+    if len(found) > 1:
+        names = " and ".join(_shown(project, twin) for twin in found)
+        raise ConfigurationError(f"datasets.{table}: {names} are both there; give a path")
+    return found[0] if found else path
+
+
+def _keys(project: ProjectConfig, table: str) -> set[str]:
+    dataset = project[table]
+    return {*dataset.primary_key, *(name for key in dataset.foreign_keys for name in key.columns)}
+
+
+def _store_csv(
+    path: Path, table: str, shown: str, store: Store, keys: set[str]
+) -> tuple[list[str], int]:
+    assert_utf8(path, table=table, shown=shown)
+    header = read_header(path, table=table, shown=shown)
+    with store.write() as con:
+        try:
+            columns = _store_rows(con, table, shown, _csv_source(path, []))
+            merged = _merged_keys(con, table, keys)
+            if merged:
+                columns = _store_rows(con, table, shown, _csv_source(path, merged))
+        except duckdb.Error as error:
+            reason = find_broken_line(path, len(header)) or _first_reason(error)
+            raise DataError(f"{shown} cannot be read: {reason}", table=table) from error
+        if columns[0] != header:
+            reason = find_broken_line(path, len(header)) or f"the header was read as {columns[0]}"
+            raise DataError(f"{shown} cannot be read: {reason}", table=table)
+        return columns
+
+
+def _csv_source(path: Path, texts: list[str]) -> str:
+    """How DuckDB reads a CSV file, with columns in ``texts`` left as they are written."""
+    types = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in texts)
+    return (
+        f"read_csv({literal(str(path))}, delim = ',', quote = '\"', escape = '\"', header = true, "
+        "skip = 0, comment = '', sample_size = -1, nullstr = ['', '\\N'], null_padding = false, "
+        f"ignore_errors = false, strict_mode = true, auto_type_candidates = {_CSV_TYPES}, "
+        f"types = {{{types}}})"
+    )
+
+
+def _merged_keys(con: duckdb.DuckDBPyConnection, table: str, keys: set[str]) -> list[str]:
+    """Key columns read as DOUBLE whose whole numbers are too long for it: different keys merge."""
+    kinds = table_columns(con, f"raw.{table}")
+    wide = [name for name in kinds if name in keys and kinds[name] == "DOUBLE"]
+    longest = [f"coalesce(max(abs({quote(name)})), 0)" for name in wide]
+    if not wide:
+        return []
+    found = con.execute(f"SELECT {', '.join(longest)} FROM {quote_table(f'raw.{table}')}")
+    sizes = zip(wide, found.fetchall()[0], strict=True)
+    return [name for name, size in sizes if size >= _EXACT_IN_DOUBLE]
+
+
+def _store_parquet(path: Path, table: str, shown: str, store: Store) -> tuple[list[str], int]:
+    with path.open("rb") as file:
+        if file.read(4) != _PARQUET_MARK:
+            raise DataError(f"{shown} is not a Parquet file", table=table)
+        file.seek(-4, 2)
+        if file.read() != _PARQUET_MARK:
+            raise DataError(f"{shown} is a truncated Parquet file: its end is missing", table=table)
+    with store.write() as con:
+        try:
+            names = con.sql(f"SELECT * FROM read_parquet({literal(str(path))}) LIMIT 0").columns
+            assert_column_names(list(names), table=table, shown=shown)
+            return _store_rows(con, table, shown, f"read_parquet({literal(str(path))})")
+        except duckdb.Error as error:
+            reason = _first_reason(error)
+            raise DataError(f"{shown} is a damaged Parquet file: {reason}", table=table) from error
+
+
+def _store_rows(
+    con: duckdb.DuckDBPyConnection, table: str, shown: str, source: str
+) -> tuple[list[str], int]:
+    columns = list(query_columns(con, f"SELECT * FROM {source}", table))
+    rows = replace_table(
+        con,
+        f"raw.{table}",
+        f"SELECT {quote_all(columns)}, row_number() OVER () - 1 AS {ROW} FROM {source}",
+    )
+    if rows == 0:
+        raise DataError(f"{shown} has a header but no rows", table=table)
+    return columns, rows
+
+
+def _first_reason(error: duckdb.Error) -> str:
+    told = re.sub(r"^[A-Za-z ]*Error: ", "", str(error)).splitlines()
+    return told[0].removeprefix("CSV Error on ").lower() if told else type(error).__name__
+
+
+def _shown(project: ProjectConfig, path: Path) -> str:
+    try:
+        return path.resolve().relative_to(project.root.resolve()).as_posix()
+    except ValueError:
+        return str(path)

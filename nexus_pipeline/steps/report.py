@@ -1,0 +1,205 @@
+"""Evaluated: the model beside every baseline, how sure that is, and one page that shows it.
+
+The best baseline is the best on *validation*; the comparison is made on *test*, on the same
+bootstrap draws of whole cutoffs. ``metrics.json`` holds every number the page shows.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nexus_model.evaluate.bootstrap import interval, paired_difference
+from nexus_model.evaluate.calibration import Platt, ResidualTable, Temperature, reliability
+from nexus_model.evaluate.metrics import Direction, ece, metrics_of, primary_metric
+from nexus_model.schema import TaskKind, TaskSpec
+from nexus_pipeline.steps.report_page import render_page
+from nexus_pipeline.steps.report_record import (
+    MODEL,
+    Attention,
+    Background,
+    Calibration,
+    Comparison,
+    Cost,
+    CurvePoint,
+    EvaluationReport,
+    ModelResult,
+    Residuals,
+    SplitFacts,
+)
+
+__all__ = [
+    "MODEL",
+    "Attention",
+    "Background",
+    "Cost",
+    "CurvePoint",
+    "EvaluationReport",
+    "evaluate_predictions",
+    "write_report",
+]
+
+SPLITS = ("train", "validation", "test")
+METRICS_FILE, PAGE_FILE = "metrics.json", "report.html"
+
+_MOST_POINTS = 500
+
+
+def evaluate_predictions(
+    task: TaskSpec,
+    labels: ArrayLike,
+    splits: ArrayLike,
+    clusters: ArrayLike | None,
+    predictions: Mapping[str, ArrayLike],
+    *,
+    costs: Mapping[str, Cost] | None = None,
+    background: Background | None = None,
+    draws: int = 1000,
+) -> EvaluationReport:
+    """Measure every prediction (for all samples, in sample order) on validation and test.
+
+    ``predictions`` holds ``nexusformer`` and any number of baselines; ``clusters`` are the cutoffs,
+    None or all NaT for a static task.
+
+    Raises:
+        ValueError: ``nexusformer`` is missing, or a prediction is not for every sample.
+    """
+    if MODEL not in predictions:
+        raise ValueError(f"predictions must hold {MODEL!r}, got {sorted(predictions)}")
+    rows = _Rows(task, labels, splits, clusters, draws)
+    said = {name: np.asarray(p, dtype=np.float64) for name, p in predictions.items()}
+    for name, prediction in said.items():
+        if len(prediction) != len(rows.label):
+            raise ValueError(f"{name}: {len(prediction)} predictions for {len(rows.label)} samples")
+    names = [MODEL, *(name for name in said if name != MODEL)]
+    models = tuple(rows.result(name, said[name], (costs or {}).get(name)) for name in names)
+    metric = primary_metric(task.kind)
+    regression = task.kind is TaskKind.REGRESSION
+    fitted = rows.has("validation") and rows.has("test")
+    return EvaluationReport(
+        task=task,
+        metric=metric.name,
+        direction=metric.direction,
+        models=models,
+        best_baseline=_best(models[1:], metric.direction),
+        comparisons=tuple(rows.comparison(said[MODEL], name, said[name]) for name in names[1:]),
+        splits=tuple(rows.facts(split) for split in SPLITS),
+        calibration=rows.calibration(said[MODEL]) if fitted and not regression else None,
+        residuals=rows.residuals(said[MODEL]) if fitted and regression else None,
+        background=background or Background(),
+    )
+
+
+def write_report(folder: Path, evaluation: EvaluationReport) -> Path:
+    """Write ``metrics.json`` and ``report.html``, one page that needs nothing else; its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / METRICS_FILE).write_text(evaluation.model_dump_json(indent=1), encoding="utf-8")
+    page = folder / PAGE_FILE
+    page.write_text(render_page(evaluation), encoding="utf-8")
+    return page
+
+
+def _best(baselines: tuple[ModelResult, ...], direction: Direction) -> str | None:
+    sign = 1 if direction is Direction.MIN else -1
+    # A metric that is not defined on validation comes last.
+    ranked = sorted(
+        baselines, key=lambda model: np.nan_to_num(sign * model.validation[0].estimate, nan=np.inf)
+    )
+    return ranked[0].name if ranked else None
+
+
+class _Rows:
+    """Labels, splits and clusters of all samples, and what is measured on them."""
+
+    def __init__(
+        self,
+        task: TaskSpec,
+        labels: ArrayLike,
+        splits: ArrayLike,
+        clusters: ArrayLike | None,
+        draws: int,
+    ) -> None:
+        self.kind, self.metric, self.draws = task.kind, primary_metric(task.kind).name, draws
+        self.label = np.asarray(labels, dtype=np.float64)
+        self.split: NDArray[np.str_] = np.asarray(splits, dtype=np.str_)
+        self.cluster = None if clusters is None else np.asarray(clusters)
+        if self.cluster is not None and self.cluster.dtype.kind == "M":
+            self.cluster = None if np.isnat(self.cluster).all() else self.cluster
+
+    def has(self, split: str) -> bool:
+        return bool((self.split == split).any())
+
+    def of(self, split: str, prediction: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(prediction[self.split == split])
+
+    def clusters_of(self, split: str) -> ArrayLike | None:
+        return None if self.cluster is None else self.cluster[self.split == split]
+
+    def result(self, name: str, said: NDArray[np.float64], cost: Cost | None) -> ModelResult:
+        measured = {
+            split: tuple(
+                interval(
+                    metric,
+                    self.of(split, said),
+                    self.of(split, self.label),
+                    self.clusters_of(split),
+                    draws=self.draws,
+                )
+                for metric in metrics_of(self.kind)
+            )
+            for split in ("validation", "test")
+        }
+        return ModelResult(name=name, cost=cost or Cost(), **measured)
+
+    def comparison(
+        self, model: NDArray[np.float64], name: str, said: NDArray[np.float64]
+    ) -> Comparison:
+        difference = paired_difference(
+            self.metric,
+            self.of("test", model),
+            self.of("test", said),
+            self.of("test", self.label),
+            self.clusters_of("test"),
+            draws=self.draws,
+        )
+        return Comparison(baseline=name, difference=difference)
+
+    def facts(self, split: str) -> SplitFacts:
+        label, clusters = self.of(split, self.label), self.clusters_of(split)
+        known = np.arange(len(label)) if clusters is None else np.unique(np.asarray(clusters))
+        dated = len(known) > 0 and known.dtype.kind == "M"
+        return SplitFacts(
+            split=split,
+            rows=len(label),
+            clusters=len(known),
+            first=str(known.min().astype("datetime64[D]")) if dated else None,
+            last=str(known.max().astype("datetime64[D]")) if dated else None,
+            label_mean=float(label.mean()) if len(label) else float("nan"),
+        )
+
+    def calibration(self, said: NDArray[np.float64]) -> Calibration:
+        fitting = Platt if self.kind is TaskKind.BINARY else Temperature
+        correction = fitting.fit(self.of("validation", said), self.of("validation", self.label))
+        before, label = self.of("test", said), self.of("test", self.label)
+        after = correction.apply(before)
+        return Calibration(
+            bins=tuple(reliability(before, label)),
+            corrected_bins=tuple(reliability(after, label)),
+            correction=correction,
+            ece=ece(before, label),
+            corrected_ece=ece(after, label),
+        )
+
+    def residuals(self, said: NDArray[np.float64]) -> Residuals:
+        table = ResidualTable.fit(self.of("validation", said), self.of("validation", self.label))
+        test, label = self.of("test", said), self.of("test", self.label)
+        quantiles = table.apply(test)
+        inside = (label >= quantiles[:, 0]) & (label <= quantiles[:, -1])
+        some = np.unique(np.linspace(0, len(test) - 1, _MOST_POINTS).astype(np.intp))
+        return Residuals(
+            table=table,
+            promised=table.levels[-1] - table.levels[0],
+            coverage=float(inside.mean()),
+            points=tuple((float(test[row]), float(label[row])) for row in some),
+        )

@@ -1,0 +1,74 @@
+"""Stored: the small reference that assets exchange instead of data."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from nexus_model.align.relate import quoted
+from nexus_model.schema import DatabaseSpec, Record
+from nexus_pipeline.storage import Store
+
+Fact = str | int | float | bool
+
+
+class Stored(Record):
+    """Where something was put, the hash of its content, its rows, and what was measured.
+
+    ``location`` is a table of the store (``aligned.races``) or a path under the project's root.
+    """
+
+    location: str
+    sha256: str
+    rows: int
+    facts: dict[str, Fact] = {}
+
+
+def stored_table(store: Store, table: str, facts: dict[str, Fact] | None = None) -> Stored:
+    """Reference to a table of the store."""
+    return Stored(
+        location=table,
+        sha256=store.content_hash(table),
+        rows=store.rows(table),
+        facts=facts or {},
+    )
+
+
+@contextmanager
+def aligned_view(store: Store, database: DatabaseSpec) -> Iterator[duckdb.DuckDBPyConnection]:
+    """An in-memory database whose ``aligned`` schema shows the store's, with links beside rows.
+
+    The store is attached for reading only; temporary tables go to memory.
+    """
+    path = str(store.path).replace("'", "''")
+    con = duckdb.connect()
+    try:
+        con.execute("set threads = 2")
+        con.execute(f"attach '{path}' as stored (read_only)")
+        con.execute("create schema aligned")
+        linked = {table.name: len(table.foreign_keys) for table in database.tables}
+        found = con.sql(
+            "select table_name from duckdb_tables() "
+            "where database_name = 'stored' and schema_name = 'aligned'"
+        ).fetchall()
+        for (name,) in found:
+            source = f"stored.aligned.{quoted(name)}"
+            links = f"stored.aligned.{quoted('links_' + name)}"
+            if linked.get(name):
+                keys = ", ".join(f"links._fk_{index}" for index in range(linked[name]))
+                select = (
+                    f"select own.*, {keys} from {source} as own "
+                    f"inner join {links} as links on own._row = links._row"
+                )
+            else:
+                select = f"select * from {source}"
+            con.execute(f"create view aligned.{quoted(name)} as {select}")
+        yield con
+    finally:
+        con.close()
+
+
+def relative(path: Path, root: Path) -> str:
+    """A path as it is written in records: relative to the project's root, with slashes."""
+    return path.resolve().relative_to(root.resolve()).as_posix()

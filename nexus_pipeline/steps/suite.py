@@ -1,0 +1,136 @@
+"""The training table's suite: Great Expectations over the samples, with its Data Docs.
+
+Everything else is checked in SQL; this report is for readers who want pages to click through.
+"""
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlparse
+
+from nexus_model.schema import DataError, Record, TaskKind
+from nexus_pipeline.storage import Store
+from nexus_pipeline.storage.names import quote_all, quote_table
+from nexus_pipeline.storage.tables import table_columns
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+SPLITS = ("train", "validation", "test")
+
+
+class SuiteResult(Record):
+    """One expectation and how many values were not as expected."""
+
+    expectation: str
+    success: bool
+    unexpected: int = 0
+
+
+class SuiteReport(Record):
+    """Whether all expectations hold, each one's result, and the first page of the Data Docs."""
+
+    success: bool
+    results: tuple[SuiteResult, ...]
+    docs: Path
+
+
+def check_training_table(
+    store: Store,
+    task_name: str,
+    docs_folder: Path,
+    *,
+    kind: TaskKind,
+    entity_key: Sequence[str],
+    temporal: bool,
+) -> SuiteReport:
+    """Run the suite on ``aligned.samples_<task>`` and build its pages in ``docs_folder``.
+
+    ``temporal`` samples have a cutoff and are unique by entity key and cutoff; others have none
+    and are unique by entity key.
+
+    Raises:
+        DataError: the table lacks a column that samples have.
+    """
+    name = f"samples_{task_name}"
+    frame = _samples(store, f"aligned.{name}", entity_key)
+    gx = _great_expectations()
+    expected = list(_expectations(gx.expectations, kind, tuple(entity_key), temporal=temporal))
+    context = _context(gx, docs_folder)
+    result = _run(gx, context, gx.ExpectationSuite(name=name, expectations=expected), frame)
+    pages = context.build_data_docs()
+    return SuiteReport(
+        success=bool(result.success),
+        results=tuple(_told(found) for found in result.results),
+        docs=Path(unquote(urlparse(next(iter(pages.values()))).path)),
+    )
+
+
+def _samples(store: Store, table: str, entity_key: Sequence[str]) -> "DataFrame":
+    needed = ["sample", *entity_key, "cutoff", "label", "split", "entity_row"]
+    with store.read() as con:
+        missing = [name for name in needed if name not in table_columns(con, table)]
+        if missing:
+            raise DataError(f"has no columns {missing}", table=table)
+        return con.sql(f"SELECT {quote_all(needed)} FROM {quote_table(table)}").df()
+
+
+def _great_expectations() -> Any:
+    # Read when the package is imported, so it must be said before.
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import great_expectations as gx
+    return gx
+
+
+def _context(gx: Any, folder: Path) -> Any:
+    folder.mkdir(parents=True, exist_ok=True)
+    context = gx.get_context(mode="file", project_root_dir=folder)
+    context.variables.progress_bars = {"globally": False}
+    return context
+
+
+def _expectations(
+    gxe: Any, kind: TaskKind, entity_key: tuple[str, ...], *, temporal: bool
+) -> Iterator[Any]:
+    yield gxe.ExpectTableRowCountToBeBetween(min_value=1)
+    yield gxe.ExpectColumnValuesToBeUnique(column="sample")
+    filled = ["sample", *entity_key, "label", "split", "entity_row", *(["cutoff"] * temporal)]
+    for column in filled:
+        yield gxe.ExpectColumnValuesToNotBeNull(column=column)
+    yield gxe.ExpectColumnValuesToBeInSet(column="split", value_set=list(SPLITS))
+    if kind is TaskKind.BINARY:
+        yield gxe.ExpectColumnValuesToBeInSet(column="label", value_set=[0.0, 1.0])
+    unique = [*entity_key, "cutoff"] if temporal else list(entity_key)
+    if len(unique) > 1:
+        yield gxe.ExpectCompoundColumnsToBeUnique(column_list=unique)
+    else:
+        yield gxe.ExpectColumnValuesToBeUnique(column=unique[0])
+
+
+def _run(gx: Any, context: Any, expected: Any, frame: "DataFrame") -> Any:
+    name = expected.name
+    source = context.data_sources.add_or_update_pandas("store")
+    batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
+    suite = context.suites.add_or_update(expected)
+    validation = context.validation_definitions.add_or_update(
+        gx.ValidationDefinition(name=name, data=batch, suite=suite)
+    )
+    checkpoint = context.checkpoints.add_or_update(
+        gx.Checkpoint(name=name, validation_definitions=[validation])
+    )
+    result = checkpoint.run(batch_parameters={"dataframe": frame})
+    return next(iter(result.run_results.values()))
+
+
+def _told(found: Any) -> SuiteResult:
+    config = found.expectation_config
+    columns = config.kwargs.get("column_list") or [config.kwargs.get("column", "table")]
+    return SuiteResult(
+        expectation=f"{config.type}({', '.join(columns)})",
+        success=bool(found.success),
+        unexpected=int(found.result.get("unexpected_count") or 0),
+    )

@@ -1,0 +1,87 @@
+"""Tokenized: columns of every table as memory-mapped numbers, statistics from training rows only."""
+
+from pathlib import Path
+
+import numpy as np
+
+from nexus_model.align.relate import quoted
+from nexus_model.align.samples import Split
+from nexus_model.tokenize.batch import TaskTensors
+from nexus_model.tokenize.prepare import (
+    fit_tokenizer,
+    open_index,
+    open_task,
+    task_tensors,
+    write_task,
+)
+from nexus_model.tokenize.statistics import Tokenizer
+from nexus_pipeline.project import ProjectConfig
+from nexus_pipeline.steps.align import folder_hash, read_recipe
+from nexus_pipeline.steps.stored import Stored, aligned_view, relative
+from nexus_pipeline.storage import Store
+
+
+class Splits:
+    """Sample numbers by split, and the cutoff of every sample as its cluster."""
+
+    def __init__(self, split_B: np.ndarray, clusters_B: np.ndarray) -> None:
+        self.split_B, self.clusters_B = split_B, clusters_B
+
+    def __getitem__(self, split: Split) -> np.ndarray:
+        return np.flatnonzero(self.split_B == split.value)
+
+
+def read_splits(project: ProjectConfig, task: str, store: Store) -> Splits:
+    """Splits and clusters; without cutoffs every sample is its own cluster."""
+    with store.read() as con:
+        found = con.sql(
+            "select split, coalesce(epoch_us(cutoff), sample) as cluster "
+            f"from aligned.{quoted('samples_' + task)} order by sample"
+        ).to_arrow_table()
+    return Splits(np.array(found["split"].to_pylist()), found["cluster"].to_numpy())
+
+
+def read_labels(task: str, store: Store) -> np.ndarray:
+    """Labels of all samples in order."""
+    with store.read() as con:
+        table = f"aligned.{quoted('samples_' + task)}"
+        found = con.sql(f"select label from {table} order by sample").to_arrow_table()
+    return np.asarray(found["label"].to_numpy(), dtype=np.float64)
+
+
+def tokenize_task(project: ProjectConfig, task: str, store: Store) -> Stored:
+    """Fit on what training samples see, encode everything, write ``data/tokenized/...``."""
+    recipe = read_recipe(project, task)
+    folder, splits = tensor_folder(project, task), read_splits(project, task, store)
+    times, indexes = open_index(project.stage_folder("aligned", task), len(recipe.plans))
+    label_B = read_labels(task, store)
+    with aligned_view(store, recipe.database) as con:
+        train_B = splits.split_B == Split.TRAIN.value
+        tokenizer = fit_tokenizer(
+            con, recipe, times, indexes, label_B, train_B, project.tokenization.numerical
+        )
+        tensors = task_tensors(con, recipe, tokenizer, times, indexes, label_B)
+    write_task(folder, tensors, tokenizer)
+    return Stored(
+        location=relative(folder, project.root),
+        sha256=folder_hash(folder),
+        rows=sum(table.rows for table in tensors.tables.values()),
+        facts={
+            "columns": sum(
+                len(t.numerical) + len(t.categorical) + len(t.temporal) + len(t.text)
+                for t in tokenizer.tables
+            ),
+            "megabytes": sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6,
+        },
+    )
+
+
+def tensor_folder(project: ProjectConfig, task: str) -> Path:
+    """Where a task's tensors are."""
+    return project.stage_folder("tokenized", task)
+
+
+def open_tensors_of(project: ProjectConfig, task: str) -> tuple[TaskTensors, Tokenizer]:
+    """A task's memory-mapped tensors and tokenizer."""
+    index = project.stage_folder("aligned", task)
+    return open_task(tensor_folder(project, task), index, read_recipe(project, task))

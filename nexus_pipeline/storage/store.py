@@ -1,0 +1,179 @@
+"""The store: one DuckDB file whose tables are replaced whole, or not at all.
+
+DuckDB lets one process write or many processes read. Whoever comes second waits in short random
+steps, because doubling waits starve the unlucky one.
+"""
+
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from nexus_model.schema import DataError, NexusError
+from nexus_pipeline.storage.names import quote_table
+from nexus_pipeline.storage.tables import (
+    Frame,
+    append_table,
+    count_rows,
+    drop_table,
+    fingerprint_table,
+    replace_table,
+    table_columns,
+    table_exists,
+)
+
+_LOCKED = "Could not set lock"
+_SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.02, 0.08
+
+
+class StoreLockedError(NexusError, TimeoutError):
+    """Somebody else kept the store open for longer than we were willing to wait."""
+
+
+class Store:
+    """Tables in one DuckDB file; every connection lives as long as its ``with`` block.
+
+    Readers share the file with readers of other processes. A process that is writing reads
+    through its own read-write connection, since DuckDB allows one mode per process and file.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        threads: int | None = None,
+        memory_limit: str | None = None,
+        lock_timeout_s: float = 30.0,
+    ) -> None:
+        self.path = Path(path)
+        self.lock_timeout_s = lock_timeout_s
+        self._settings: dict[str, str | bool | int | float | list[str]] = {
+            "preserve_insertion_order": True
+        }
+        if threads is not None:
+            self._settings["threads"] = threads
+        if memory_limit is not None:
+            self._settings["memory_limit"] = memory_limit
+
+    @contextmanager
+    def read(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection that sees one state of the store and cannot change it.
+
+        Raises:
+            DataError: nothing was stored yet.
+            StoreLockedError: another process went on writing.
+        """
+        if not self.path.is_file():
+            raise DataError("nothing was stored yet; materialize it first", table=str(self.path))
+        connection = self._connect_to_read()
+        try:
+            connection.execute("BEGIN TRANSACTION READ ONLY")
+            yield connection
+        finally:
+            connection.close()
+
+    @contextmanager
+    def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection in one transaction: all of the block's changes are kept, or none.
+
+        Raises:
+            DataError: the file cannot be opened.
+            StoreLockedError: another connection stayed open.
+        """
+        connection = self._connect(read_only=False)
+        try:
+            connection.execute("BEGIN TRANSACTION")
+            yield connection
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
+
+    def replace(self, table: str, frame: Frame) -> int:
+        """Make ``table`` (``schema.name``) exactly this frame or SELECT; return its rows."""
+        with self.write() as con:
+            return replace_table(con, table, frame)
+
+    def append(self, table: str, frame: Frame) -> int:
+        """Add rows by column name; return the rows the table then has."""
+        with self.write() as con:
+            return append_table(con, table, frame)
+
+    def drop(self, table: str) -> None:
+        """Remove a table if it is there."""
+        with self.write() as con:
+            drop_table(con, table)
+
+    def frame(self, table: str) -> pa.Table:
+        """All rows of a table, in order."""
+        with self.read() as con:
+            table_columns(con, table)
+            return con.sql(f"SELECT * FROM {quote_table(table)}").to_arrow_table()
+
+    def rows(self, table: str) -> int:
+        """Number of rows of a table."""
+        with self.read() as con:
+            return count_rows(con, table)
+
+    def columns(self, table: str) -> dict[str, str]:
+        """Column names and DuckDB types of a table, in order."""
+        with self.read() as con:
+            return table_columns(con, table)
+
+    def content_hash(self, table: str) -> str:
+        """SHA-256 over a table's column names, types and values in row order."""
+        with self.read() as con:
+            return fingerprint_table(con, table)
+
+    def exists(self, table: str) -> bool:
+        """Whether a table was stored."""
+        if not self.path.is_file():
+            return False
+        with self.read() as con:
+            return table_exists(con, table)
+
+    def _connect_to_read(self) -> duckdb.DuckDBPyConnection:
+        try:
+            return self._connect(read_only=True)
+        except duckdb.ConnectionException:
+            return self._connect(read_only=False)
+
+    def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        give_up_at = time.monotonic() + self.lock_timeout_s
+        while True:
+            held_by: duckdb.Error
+            try:
+                connection = duckdb.connect(str(self.path), read_only, self._settings)
+            except duckdb.IOException as error:
+                if _LOCKED not in str(error):
+                    told = str(error).splitlines()[0]
+                    raise DataError(f"cannot be opened: {told}", table=str(self.path)) from error
+                held_by = error
+            except duckdb.ConnectionException as error:
+                if read_only:
+                    raise
+                held_by = error
+            else:
+                connection.execute("SET TimeZone = 'UTC'")
+                return connection
+            if time.monotonic() >= give_up_at:
+                raise self._locked(held_by) from held_by
+            time.sleep(_SHORTEST_WAIT_S + _jitter() * (_LONGEST_WAIT_S - _SHORTEST_WAIT_S))
+
+    def _locked(self, error: duckdb.Error) -> StoreLockedError:
+        holder = (
+            "another process (a notebook or the DuckDB shell, perhaps)"
+            if _LOCKED in str(error)
+            else "a connection of this process; close readers before writing"
+        )
+        told = str(error).splitlines()[0]
+        return StoreLockedError(
+            f"{self.path} is held by {holder}; waited {self.lock_timeout_s:g} s: {told}"
+        )
+
+
+def _jitter() -> float:
+    return secrets.randbelow(1000) / 1000

@@ -1,0 +1,452 @@
+"""Aggregates against a reference that loops over rows, and the law that the future is not seen."""
+
+import datetime as dt
+import random
+from collections import Counter
+from typing import NamedTuple
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from nexus_model.schema import (
+    ColumnSpec,
+    DatabaseSpec,
+    ForeignKey,
+    SemanticType,
+    TableSpec,
+    TaskKind,
+    TaskSpec,
+)
+from nexus_pipeline.steps.aggregate_paths import MOST_FEATURES, aggregate_paths, kept_features
+from nexus_pipeline.steps.aggregates import aggregate_features, aggregate_sql
+
+START = dt.datetime(2000, 1, 1)
+DAY = dt.timedelta(days=1)
+NUMBER, CLASS = SemanticType.NUMERICAL, SemanticType.CATEGORICAL
+MOMENT, TEXT = SemanticType.TIMESTAMP, SemanticType.TEXT
+
+
+def _table(name, columns, keys=(), time=None):
+    return TableSpec(
+        name=name,
+        columns=tuple(ColumnSpec(name=n, semantic=s) for n, s in columns.items()),
+        primary_key=("id",),
+        foreign_keys=tuple(
+            ForeignKey(columns=(f"{t}_id",), references_table=t, references_columns=("id",))
+            for t in keys
+        ),
+        time_column=time,
+    )
+
+
+DATABASE = DatabaseSpec(
+    tables=(
+        _table("leagues", {"rank": NUMBER}),
+        _table(
+            "players",
+            {"height": NUMBER, "role": CLASS, "born": MOMENT, "bio": TEXT},
+            keys=["leagues"],
+        ),
+        _table("venues", {"seats": NUMBER, "roof": CLASS}, time="opened"),
+        _table("clubs", {"city": CLASS}),
+        _table(
+            "games",
+            {"score": NUMBER, "result": CLASS, "planned": MOMENT},
+            keys=["players", "venues", "clubs"],
+            time="played",
+        ),
+        _table("fouls", {"minute": NUMBER}, keys=["games"], time="seen"),
+        _table("prizes", {"worth": NUMBER}, keys=["players", "venues"]),
+        _table("forms", {"points": NUMBER}, keys=["clubs"], time="at"),
+        _table("label_history_win", {"past_label": CLASS}, keys=["players"], time="window_end"),
+    )
+)
+TASK = TaskSpec(name="win", kind=TaskKind.BINARY, entity_table="players", horizon_days=30)
+STATIC = TASK.model_copy(update={"horizon_days": None, "target_column": "role"})
+SIZES = {
+    "leagues": 3, "players": 7, "venues": 5, "clubs": 3, "games": 97, "fouls": 61, "prizes": 17,
+    "forms": 41, "label_history_win": 43,
+}  # fmt: skip
+ARROW = {
+    NUMBER: pa.float64(),
+    CLASS: pa.string(),
+    MOMENT: pa.timestamp("us"),
+    TEXT: pa.string(),
+}
+
+
+def _value(generator, semantic):
+    if generator.random() < 0.15:
+        return None
+    if semantic is NUMBER:
+        return generator.choice([round(generator.uniform(-5, 5), 2), float("inf"), 2.0, 3.0, 1.0])
+    if semantic is MOMENT:
+        return START + generator.randrange(-900, 900) * DAY
+    return generator.choice(["0", "1", "1", "2"])
+
+
+def _moment(generator):
+    return None if generator.random() < 0.05 else START + generator.randrange(500) * DAY
+
+
+def _row(generator, table, number):
+    row = {c.name: _value(generator, c.semantic) for c in table.columns}
+    row |= {"_row": number, "_time": _moment(generator) if table.time_column else None}
+    for index, key in enumerate(table.foreign_keys):
+        row[f"_fk_{index}"] = generator.choice([None, *range(SIZES[key.references_table])])
+    return row
+
+
+def _random_rows(seed):
+    generator = random.Random(seed)
+    return {
+        table.name: [_row(generator, table, number) for number in range(SIZES[table.name])]
+        for table in DATABASE.tables
+    }
+
+
+def _random_samples(seed, *, static):
+    generator = random.Random(f"samples {seed}")
+    return [
+        {
+            "sample": number,
+            "entity_row": generator.randrange(SIZES["players"]),
+            "cutoff": None if static else START + generator.randrange(500) * DAY,
+            "label": float(generator.random() < 0.5),
+            "split": "train",
+        }
+        for number in range(31)
+    ]
+
+
+def _schema(table, *, links):
+    fields = [(c.name, ARROW[c.semantic]) for c in table.columns]
+    fields += [("_row", pa.int64()), ("_time", pa.timestamp("us"))]
+    keys = [(f"_fk_{index}", pa.int64()) for index in range(len(table.foreign_keys))]
+    return pa.schema(fields + (keys if links else []))
+
+
+def _connection(rows, samples, *, links="beside"):
+    con = duckdb.connect()
+    con.execute("create schema aligned")
+    for table in DATABASE.tables:
+        _store(con, table.name, rows[table.name], _schema(table, links=links != "apart"))
+        if links != "beside":
+            keys = [("_row", pa.int64())]
+            keys += [(f"_fk_{index}", pa.int64()) for index in range(len(table.foreign_keys))]
+            _store(con, f"links_{table.name}", rows[table.name], pa.schema(keys))
+    types = {"sample": pa.int64(), "entity_row": pa.int64(), "cutoff": pa.timestamp("us")}
+    types |= {"label": pa.float64(), "split": pa.string()}
+    _store(con, "samples_win", samples[::-1], pa.schema(list(types.items())))
+    return con
+
+
+def _store(con, name, rows, schema):
+    content = pa.Table.from_pylist(rows, schema=schema)
+    con.register("content", content)
+    con.execute(f"create table aligned.{name} as select * from content")
+    con.unregister("content")
+
+
+def _features(rows, samples, task=TASK, **options):
+    return aggregate_features(_connection(rows, samples, **options), DATABASE, task).to_pylist()
+
+
+class Seen(NamedTuple):
+    """A row as a sample sees it: its moment, its order among rows of one moment, its cells."""
+
+    moment: dt.datetime
+    row: int
+    cells: dict
+
+
+class Reference:
+    """Every feature by looking at every row, one sample at a time."""
+
+    def __init__(self, rows, task):
+        self.rows, self.task, self.static = rows, task, task.horizon_days is None
+
+    def dated(self, table):
+        return DATABASE[table].time_column is not None and not self.static
+
+    def known(self, table, row, moment):
+        if not self.dated(table):
+            return True
+        return None not in (row["_time"], moment) and row["_time"] <= moment
+
+    def cells(self, table, row, moment, without=None):
+        """Own cells, and those of parents that are not later than the row."""
+        spec = DATABASE[table]
+        found = {
+            column.name: (column.semantic, row[column.name])
+            for column in spec.columns
+            if (table, column.name) != ("players", self.task.target_column)
+        }
+        if table.startswith("label_history"):
+            past = row["past_label"]
+            found["past_label.number"] = (NUMBER, None if past is None else float(past))
+        for index, key in enumerate(spec.foreign_keys if without is not None else ()):
+            if index == without:
+                continue
+            place, parent = row[f"_fk_{index}"], key.references_table
+            found[key.label] = (CLASS, None if place is None else str(place))
+            visible = place is not None and self.known(parent, self.rows[parent][place], moment)
+            for column in DATABASE[parent].columns:
+                value = self.rows[parent][place][column.name] if visible else None
+                found[f"{key.label}.{column.name}"] = (column.semantic, value)
+        return found
+
+    def children(self, table, key, parent, cutoff, *, parents=True):
+        """Visible rows in order; rows without a moment of their own have none."""
+        found = []
+        for row in self.rows[table]:
+            if row[f"_fk_{key}"] == parent is not None and self.known(table, row, cutoff):
+                moment = row["_time"]
+                cells = self.cells(table, row, moment, without=key if parents else None)
+                found.append(Seen(moment or dt.datetime.min, row["_row"], cells))
+        return sorted(found, key=lambda seen: seen[:2])
+
+    def paths(self, sample):
+        entity, cutoff = sample["entity_row"], sample["cutoff"]
+        for table in ("games", "prizes", "label_history_win"):
+            yield table, self.children(table, 0, entity, cutoff), False
+        fouls = []
+        for game in self.rows["games"]:
+            if game["_fk_0"] == entity and self.known("games", game, cutoff):
+                for foul in self.children("fouls", 0, game["_row"], cutoff):
+                    times = [t for t in (foul.moment, game["_time"]) if t]
+                    fouls.append(foul._replace(moment=max(times)))
+        yield "games/fouls", sorted(fouls, key=lambda seen: seen[:2]), False
+        games = self.children("games", 0, entity, cutoff)
+        for label, table, key in [
+            ("venues_id>venues", "games", 1),
+            ("venues_id>venues", "prizes", 1),
+            ("clubs_id>clubs", "games", 2),
+            ("clubs_id>clubs", "forms", 0),
+        ]:
+            last = games[-1].cells[label][1] if games else None
+            parent = None if last is None else int(last)
+            seen = self.children(table, key, parent, cutoff, parents=False)
+            yield f"games/{label}/{table}", seen, True
+
+    def features(self, sample):
+        found = {}
+        for path, seen, is_anchored in self.paths(sample):
+            timed = any(self.dated(table) for table in (path.split("/")[-1], path.split("/")[0]))
+            timed = timed if path == "games/fouls" else self.dated(path.split("/")[-1])
+            values = dict(self.about_rows(seen, sample["cutoff"], timed))
+            table = path.split("/")[-1]
+            blank = {c: (s, None) for c, (s, _) in self.blank(table, is_anchored).items()}
+            for name, (semantic, _) in blank.items():
+                cells = [row.cells[name][1] for row in seen]
+                moments = [row.moment for row in seen]
+                for statistic, value in self.about(semantic, cells, moments, sample["cutoff"]):
+                    if timed or not statistic.endswith(("0d", "5d")):
+                        values[f"{name}.{statistic}"] = value
+            if is_anchored:
+                kept = ("count", "last", "mean_10", "mean_365d", "days")
+                values = {k: v for k, v in values.items() if k.split(".")[-1] in kept}
+            found |= {f"{path}.{name}": value for name, value in values.items()}
+        return found | self.around(sample)
+
+    def blank(self, table, is_anchored):
+        row = self.rows[table][0]
+        return self.cells(table, row, None, without=None if is_anchored else 0)
+
+    def around(self, sample):
+        cutoff = sample["cutoff"]
+        player = self.rows["players"][sample["entity_row"]]
+        found = {f"entity.{n}": v for n, v in self.cells("players", player, cutoff).items()}
+        league = player["_fk_0"]
+        rank = None if league is None else self.rows["leagues"][league]["rank"]
+        found["parent.leagues_id>leagues"] = (CLASS, None if league is None else str(league))
+        found["parent.leagues_id>leagues.rank"] = (NUMBER, rank)
+        found = {n: self.plain(s, v, cutoff) for n, (s, v) in found.items() if s is not TEXT}
+        if not self.static:
+            found |= {"cutoff.year": cutoff.year, "cutoff.month": cutoff.month}
+            found["cutoff.day_of_year"] = cutoff.timetuple().tm_yday
+        return found
+
+    @staticmethod
+    def plain(semantic, value, cutoff):
+        if semantic is NUMBER:
+            return None if value in (None, float("inf")) else value
+        if semantic is MOMENT and value is not None:
+            return ((cutoff or dt.datetime(1970, 1, 1)) - value) / DAY
+        return value
+
+    @staticmethod
+    def about_rows(seen, cutoff, timed):
+        yield "count", len(seen)
+        if timed:
+            ages = [(cutoff - row.moment) / DAY for row in seen]
+            yield "days_since_last", ages[-1] if ages else None
+            yield "days_since_first", ages[0] if ages else None
+            yield "count_90d", sum(age < 90 for age in ages)
+            yield "count_365d", sum(age < 365 for age in ages)
+
+    def about(self, semantic, cells, moments, cutoff):
+        values = [self.plain(semantic, cell, cutoff) for cell in cells]
+        last = values[-1] if values else None
+        if semantic is NUMBER:
+            yield "last", last
+            yield from ((f"mean_{k}", _mean(values[-k:])) for k in (3, 5, 10))
+            yield "mean", _mean(values)
+            three, ten = _mean(values[-3:]), _mean(values[-10:])
+            yield "trend", None if None in (three, ten) else three - ten
+            present = [value for value in values if value is not None]
+            yield from (("min", min(present, default=None)), ("max", max(present, default=None)))
+            for days in (90, 365) if cutoff else ():
+                inside = [
+                    v for v, m in zip(values, moments, strict=True) if _within(m, cutoff, days)
+                ]
+                yield f"mean_{days}d", _mean(inside)
+        elif semantic is CLASS:
+            counts = Counter(value for value in values if value is not None)
+            yield "last", last
+            yield "distinct", len(counts) if cells else None
+            yield "mode_share", max(counts.values()) / counts.total() if counts else None
+        elif semantic is MOMENT:
+            yield "days", last
+
+
+def _within(moment, cutoff, days):
+    return moment > dt.datetime.min and cutoff - moment < days * DAY
+
+
+def _mean(values):
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else None
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("task", [TASK, STATIC], ids=["in time", "static"])
+def test_every_feature_is_that_of_the_reference(seed, task):
+    rows = _random_rows(seed)
+    samples = _random_samples(seed, static=task is STATIC)
+    found, reference = _features(rows, samples, task), Reference(rows, task)
+    for sample, features in zip(samples, found, strict=True):
+        expected = reference.features(sample)
+        assert sorted(features) == sorted(expected)
+        for name, value in expected.items():
+            assert features[name] == pytest.approx(value, abs=1e-9), (name, sample)
+
+
+def _later_changed(rows, moment, seed):
+    """The same rows up to ``moment``; whatever is later is changed, moved further, or added."""
+    generator, changed = random.Random(f"change {seed}"), {}
+    for table in DATABASE.tables:
+        content = []
+        for row in rows[table.name]:
+            later = table.time_column and (row["_time"] is None or row["_time"] > moment)
+            fresh = _row(generator, table, row["_row"])
+            moved = moment + generator.randrange(1, 99) * DAY
+            content.append(fresh | {"_time": moved} if later else row)
+        if table.time_column:
+            for number in range(len(content), len(content) + 7):
+                moved = moment + generator.randrange(1, 99) * DAY
+                content.append(_row(generator, table, number) | {"_time": moved})
+        changed[table.name] = content
+    return changed
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_happens_after_the_cutoff_changes_nothing(seed):
+    rows, samples = _random_rows(seed), _random_samples(seed, static=False)
+    moment = START + 50 * (seed + 2) * DAY
+    samples = [sample for sample in samples if sample["cutoff"] <= moment]
+    assert _features(rows, samples) == _features(_later_changed(rows, moment, seed), samples)
+
+
+def test_a_change_at_the_cutoff_itself_is_seen():
+    rows, samples = _random_rows(0), _random_samples(0, static=False)
+    game = next(r for r in rows["games"] if r["_time"] and r["_fk_0"] is not None)
+    samples[0] |= {"entity_row": game["_fk_0"], "cutoff": game["_time"]}
+    before = _features(rows, samples)[0]
+    game["score"] = 77.0
+    assert _features(rows, samples)[0]["games.score.max"] == 77.0 != before["games.score.max"]
+
+
+@pytest.mark.parametrize("links", ["apart", "both"])
+def test_links_may_stand_beside_the_columns_or_apart(links):
+    rows, samples = _random_rows(1), _random_samples(1, static=False)
+    assert _features(rows, samples) == _features(rows, samples, links=links)
+
+
+def test_the_order_of_stored_rows_does_not_matter():
+    rows, samples = _random_rows(2), _random_samples(2, static=False)
+    shuffled = {name: content[::-1] for name, content in rows.items()}
+    assert _features(rows, samples) == _features(shuffled, samples)
+
+
+def test_a_repeated_run_gives_the_same_bits():
+    con = _connection(_random_rows(3), _random_samples(3, static=False))
+    one, two = (aggregate_features(con, DATABASE, TASK) for _ in range(2))
+    assert one.equals(two)
+
+
+def test_no_rows_at_all_give_counts_of_zero():
+    rows = {name: [] for name in SIZES} | {"players": _random_rows(0)["players"]}
+    for player in rows["players"]:
+        player["_fk_0"] = None
+    found = _features(rows, _random_samples(0, static=False))
+    assert found[0]["games.count"] == 0
+    assert found[0]["games.score.mean"] is None
+
+
+def test_the_label_of_a_static_task_is_never_a_feature():
+    sql = aggregate_sql(DATABASE, STATIC)
+    assert '"role"' not in sql
+    assert '"height"' in sql
+
+
+def test_text_columns_are_left_to_those_who_can_read():
+    assert '"bio"' not in aggregate_sql(DATABASE, TASK)
+
+
+def test_names_that_need_quotes_are_quoted():
+    odd = 'the "odd" one; select'
+    database = DatabaseSpec(
+        tables=(_table("players", {odd: NUMBER}), _table("games", {odd: NUMBER}, keys=["players"]))
+    )
+    con = duckdb.connect()
+    name = '"the ""odd"" one; select"'
+    con.execute("create schema aligned")
+    con.execute(f"create table aligned.players as select 0 as _row, 5 as {name}")
+    con.execute(f"create table aligned.games as select 0 as _row, 0 as _fk_0, 7 as {name}")
+    con.execute(
+        "create table aligned.samples_win as select 0 as sample, 0 as entity_row, "
+        "timestamp '2000-01-01' as cutoff"
+    )
+    found = aggregate_features(con, database, TASK).to_pylist()[0]
+    assert (found[f"entity.{odd}"], found[f"games.{odd}.last"]) == (5.0, 7.0)
+
+
+def _wide(columns):
+    many = {f"c{index}": NUMBER for index in range(columns)}
+    return DatabaseSpec(
+        tables=(
+            _table("players", {}),
+            _table("games", many, keys=["players"], time="played"),
+            _table("fouls", many, keys=["games"], time="seen"),
+        )
+    )
+
+
+def test_too_many_features_are_cut_by_rank():
+    paths = aggregate_paths(_wide(150), TASK)
+    kept = kept_features(paths, room=MOST_FEATURES - 3)
+    assert len(kept) == MOST_FEATURES - 3
+    first = [f for f in kept if f.path == "games"]
+    assert {f.statistic for f in first if f.column} == {"last", "mean_10", "mean"}
+    assert max(f.rank for f in kept) == 0
+
+
+def test_every_rank_kept_is_at_most_every_rank_cut():
+    paths = aggregate_paths(_wide(30), TASK)
+    kept = kept_features(paths)
+    every = kept_features(paths, room=10**6)
+    cut = [feature for feature in every if feature not in kept]
+    assert len(kept) == MOST_FEATURES
+    assert max(f.rank for f in kept) <= min(f.rank for f in cut)
