@@ -28,11 +28,15 @@ app = typer.Typer(
 @contextmanager
 def told() -> Iterator[None]:
     """Show a user's error as one message, and leave with its exit code."""
+    code = 0
     try:
         yield
     except NexusError as error:
         typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(error.exit_code) from error
+        code = error.exit_code
+    # Outside the except block, so that no traceback keeps connections open until the very end.
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command()
@@ -133,3 +137,19 @@ def inspect(
         described = describe_artifact(file)
     typer.echo(json.dumps(described, indent=1) if as_json else told_artifact(described))
 
+
+def main() -> None:
+    """Entry point: run a command, finish what other libraries left to do, and leave.
+
+    DuckDB's bindings report every object that is still referenced when the interpreter is torn
+    down, and torch keeps modules alive until then; so the process ends before that report.
+    """
+    code = 0
+    try:
+        app()
+    except SystemExit as done:
+        code = done.code if isinstance(done.code, int) else int(done.code is not None)
+    atexit._run_exitfuncs()  # noqa: SLF001 - what the interpreter itself would call next
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

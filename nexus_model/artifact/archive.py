@@ -81,9 +81,10 @@ class Archive:
         """A member parsed as safetensors."""
         content = self.bytes(name)
         try:
-            return load_tensors(content)
+            tensors: dict[str, torch.Tensor] = load_tensors(content)
         except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise ArtifactError(f"{self.path}: {name}: not valid safetensors: {error}") from error
+        return tensors
 
 
 def write_archive(path: Path, members: Mapping[str, bytes]) -> str:

@@ -90,7 +90,7 @@ def build_asset(project: ProjectConfig, making: Making) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         room = workshop(project, store, progress)
         record, reused = make_or_reuse(making, room, tracker, context.run_id)
-        metadata = as_metadata({**record.shown, **record.stored.facts})
+        metadata = {**as_metadata(record.shown), **record.stored.facts}
         metadata |= {"location": record.stored.location, "seconds": record.seconds}
         if reused:
             metadata["reused_from"] = record.run_id

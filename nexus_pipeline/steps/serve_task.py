@@ -3,7 +3,10 @@
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,13 +135,15 @@ def register_task(
     name, own = model_name(project, task), {**tags, **_version_tags(project, task)}
     mlflow.set_tracking_uri(uri)
     client = MlflowClient()
-    with mlflow.start_run(run_id=run_id):
+    moment = latest_moment(project, recipe.task, store)
+    cutoff = {"cutoff": "" if moment is None else moment.isoformat()}
+    with mlflow.start_run(run_id=run_id), _without_hints():
         logged = mlflow.pyfunc.log_model(
             name="model",
             python_model=str(Path(__file__).parents[1] / "served_model.py"),
             artifacts={"nxf": str(artifact_folder(project, task) / FULL)},
             signature=signature(recipe.task, recipe.entity.primary_key, frames),
-            input_example=input_example(frames),
+            input_example=(input_example(frames), cutoff),
             pip_requirements=["nexusflow"],
             registered_model_name=name,
         )
@@ -152,6 +157,15 @@ def register_task(
         name=name, version=version, artifact_sha256=evaluation.artifact_sha256
     )
     return _written(project, task, "registration", registration)
+
+
+@contextmanager
+def _without_hints() -> Iterator[None]:
+    """MLflow would rather read the signature off type hints; ours is given."""
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*type hints.*", category=UserWarning)
+        yield
 
 
 def _version_tags(project: ProjectConfig, task: str) -> dict[str, str]:
@@ -275,6 +289,7 @@ def champion_artifact(project: ProjectConfig, task: str, uri: str) -> Path:
         reason = read_promotion(project, task).reason
         raise DataError(f"no version is champion yet: the challenger {reason}", table=name)
     mlflow.set_tracking_uri(uri)
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{name}@{CHAMPION}"))
     return next(folder.rglob("*.nxf"))
 

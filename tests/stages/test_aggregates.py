@@ -18,8 +18,7 @@ from nexus_model.schema import (
     TaskKind,
     TaskSpec,
 )
-from nexus_pipeline.steps.aggregate_paths import MOST_FEATURES, aggregate_paths, kept_features
-from nexus_pipeline.steps.aggregates import aggregate_features, aggregate_sql
+from nexus_pipeline.steps.aggregates import aggregate_features
 
 START = dt.datetime(2000, 1, 1)
 DAY = dt.timedelta(days=1)
@@ -40,40 +39,28 @@ def _table(name, columns, keys=(), time=None):
     )
 
 
-DATABASE = DatabaseSpec(
-    tables=(
-        _table("leagues", {"rank": NUMBER}),
-        _table(
-            "players",
-            {"height": NUMBER, "role": CLASS, "born": MOMENT, "bio": TEXT},
-            keys=["leagues"],
-        ),
-        _table("venues", {"seats": NUMBER, "roof": CLASS}, time="opened"),
-        _table("clubs", {"city": CLASS}),
-        _table(
-            "games",
-            {"score": NUMBER, "result": CLASS, "planned": MOMENT},
-            keys=["players", "venues", "clubs"],
-            time="played",
-        ),
-        _table("fouls", {"minute": NUMBER}, keys=["games"], time="seen"),
-        _table("prizes", {"worth": NUMBER}, keys=["players", "venues"]),
-        _table("forms", {"points": NUMBER}, keys=["clubs"], time="at"),
-        _table("label_history_win", {"past_label": CLASS}, keys=["players"], time="window_end"),
-    )
+PLAYER = {"height": NUMBER, "role": CLASS, "born": MOMENT, "bio": TEXT}
+GAME = {"score": NUMBER, "result": CLASS, "planned": MOMENT}
+TABLES = (
+    _table("leagues", {"rank": NUMBER}),
+    _table("players", PLAYER, keys=["leagues"]),
+    _table("venues", {"seats": NUMBER, "roof": CLASS}, time="opened"),
+    _table("clubs", {"city": CLASS}),
+    _table("games", GAME, keys=["players", "venues", "clubs"], time="played"),
+    _table("fouls", {"minute": NUMBER}, keys=["games"], time="seen"),
+    _table("prizes", {"worth": NUMBER}, keys=["players", "venues"]),
+    _table("forms", {"points": NUMBER}, keys=["clubs"], time="at"),
+    _table("label_history_win", {"past_label": CLASS}, keys=["players"], time="window_end"),
 )
+DATABASE = DatabaseSpec(tables=TABLES)
 TASK = TaskSpec(name="win", kind=TaskKind.BINARY, entity_table="players", horizon_days=30)
 STATIC = TASK.model_copy(update={"horizon_days": None, "target_column": "role"})
 SIZES = {
     "leagues": 3, "players": 7, "venues": 5, "clubs": 3, "games": 97, "fouls": 61, "prizes": 17,
     "forms": 41, "label_history_win": 43,
 }  # fmt: skip
-ARROW = {
-    NUMBER: pa.float64(),
-    CLASS: pa.string(),
-    MOMENT: pa.timestamp("us"),
-    TEXT: pa.string(),
-}
+ARROW = {NUMBER: pa.float64(), CLASS: pa.string(), MOMENT: pa.timestamp("us"), TEXT: pa.string()}
+OF_PARENT = ("count", "last", "mean_10", "mean_365d", "days")
 
 
 def _value(generator, semantic):
@@ -86,13 +73,10 @@ def _value(generator, semantic):
     return generator.choice(["0", "1", "1", "2"])
 
 
-def _moment(generator):
-    return None if generator.random() < 0.05 else START + generator.randrange(500) * DAY
-
-
 def _row(generator, table, number):
     row = {c.name: _value(generator, c.semantic) for c in table.columns}
-    row |= {"_row": number, "_time": _moment(generator) if table.time_column else None}
+    dated = table.time_column and generator.random() > 0.05
+    row |= {"_row": number, "_time": START + generator.randrange(500) * DAY if dated else None}
     for index, key in enumerate(table.foreign_keys):
         row[f"_fk_{index}"] = generator.choice([None, *range(SIZES[key.references_table])])
     return row
@@ -107,43 +91,31 @@ def _random_rows(seed):
 
 
 def _random_samples(seed, *, static):
-    generator = random.Random(f"samples {seed}")
+    draw = random.Random(f"samples {seed}")
+    asked = [(draw.randrange(SIZES["players"]), draw.randrange(500)) for _ in range(31)]
     return [
-        {
-            "sample": number,
-            "entity_row": generator.randrange(SIZES["players"]),
-            "cutoff": None if static else START + generator.randrange(500) * DAY,
-            "label": float(generator.random() < 0.5),
-            "split": "train",
-        }
-        for number in range(31)
+        {"sample": number, "entity_row": entity, "cutoff": None if static else START + day * DAY}
+        for number, (entity, day) in enumerate(asked)
     ]
-
-
-def _schema(table, *, links):
-    fields = [(c.name, ARROW[c.semantic]) for c in table.columns]
-    fields += [("_row", pa.int64()), ("_time", pa.timestamp("us"))]
-    keys = [(f"_fk_{index}", pa.int64()) for index in range(len(table.foreign_keys))]
-    return pa.schema(fields + (keys if links else []))
 
 
 def _connection(rows, samples, *, links="beside"):
     con = duckdb.connect()
     con.execute("create schema aligned")
     for table in DATABASE.tables:
-        _store(con, table.name, rows[table.name], _schema(table, links=links != "apart"))
+        own = {column.name: ARROW[column.semantic] for column in table.columns}
+        own |= {"_row": pa.int64(), "_time": pa.timestamp("us")}
+        keys = {f"_fk_{index}": pa.int64() for index in range(len(table.foreign_keys))}
+        _store(con, table.name, rows[table.name], own if links == "apart" else own | keys)
         if links != "beside":
-            keys = [("_row", pa.int64())]
-            keys += [(f"_fk_{index}", pa.int64()) for index in range(len(table.foreign_keys))]
-            _store(con, f"links_{table.name}", rows[table.name], pa.schema(keys))
+            _store(con, f"links_{table.name}", rows[table.name], {"_row": pa.int64()} | keys)
     types = {"sample": pa.int64(), "entity_row": pa.int64(), "cutoff": pa.timestamp("us")}
-    types |= {"label": pa.float64(), "split": pa.string()}
-    _store(con, "samples_win", samples[::-1], pa.schema(list(types.items())))
+    _store(con, "samples_win", samples[::-1], types)
     return con
 
 
-def _store(con, name, rows, schema):
-    content = pa.Table.from_pylist(rows, schema=schema)
+def _store(con, name, rows, types):
+    content = pa.Table.from_pylist(rows, schema=pa.schema(list(types.items())))
     con.register("content", content)
     con.execute(f"create table aligned.{name} as select * from content")
     con.unregister("content")
@@ -215,8 +187,8 @@ class Reference:
         for game in self.rows["games"]:
             if game["_fk_0"] == entity and self.known("games", game, cutoff):
                 for foul in self.children("fouls", 0, game["_row"], cutoff):
-                    times = [t for t in (foul.moment, game["_time"]) if t]
-                    fouls.append(foul._replace(moment=max(times)))
+                    later = max(foul.moment, game["_time"] or foul.moment)
+                    fouls.append(foul._replace(moment=later))
         yield "games/fouls", sorted(fouls, key=lambda seen: seen[:2]), False
         games = self.children("games", 0, entity, cutoff)
         for label, table, key in [
@@ -226,37 +198,26 @@ class Reference:
             ("clubs_id>clubs", "forms", 0),
         ]:
             last = games[-1].cells[label][1] if games else None
-            parent = None if last is None else int(last)
-            seen = self.children(table, key, parent, cutoff, parents=False)
+            seen = self.children(table, key, last and int(last), cutoff, parents=False)
             yield f"games/{label}/{table}", seen, True
 
     def features(self, sample):
         found = {}
         for path, seen, is_anchored in self.paths(sample):
-            timed = any(self.dated(table) for table in (path.split("/")[-1], path.split("/")[0]))
-            timed = timed if path == "games/fouls" else self.dated(path.split("/")[-1])
-            values = dict(self.about_rows(seen, sample["cutoff"], timed))
             table = path.split("/")[-1]
-            blank = {c: (s, None) for c, (s, _) in self.blank(table, is_anchored).items()}
+            values = dict(self.about_rows(seen, sample["cutoff"], self.dated(table)))
+            blank = self.cells(table, self.rows[table][0], None, None if is_anchored else 0)
             for name, (semantic, _) in blank.items():
-                cells = [row.cells[name][1] for row in seen]
-                moments = [row.moment for row in seen]
-                for statistic, value in self.about(semantic, cells, moments, sample["cutoff"]):
-                    if timed or not statistic.endswith(("0d", "5d")):
+                for statistic, value in self.about(semantic, name, seen, sample["cutoff"]):
+                    if self.dated(table) or not statistic.endswith(("0d", "5d")):
                         values[f"{name}.{statistic}"] = value
-            if is_anchored:
-                kept = ("count", "last", "mean_10", "mean_365d", "days")
-                values = {k: v for k, v in values.items() if k.split(".")[-1] in kept}
-            found |= {f"{path}.{name}": value for name, value in values.items()}
+            kept = OF_PARENT if is_anchored else {key.split(".")[-1] for key in values}
+            values = {key: v for key, v in values.items() if key.split(".")[-1] in kept}
+            found |= {f"{path}.{key}": value for key, value in values.items()}
         return found | self.around(sample)
 
-    def blank(self, table, is_anchored):
-        row = self.rows[table][0]
-        return self.cells(table, row, None, without=None if is_anchored else 0)
-
     def around(self, sample):
-        cutoff = sample["cutoff"]
-        player = self.rows["players"][sample["entity_row"]]
+        cutoff, player = sample["cutoff"], self.rows["players"][sample["entity_row"]]
         found = {f"entity.{n}": v for n, v in self.cells("players", player, cutoff).items()}
         league = player["_fk_0"]
         rank = None if league is None else self.rows["leagues"][league]["rank"]
@@ -286,8 +247,8 @@ class Reference:
             yield "count_90d", sum(age < 90 for age in ages)
             yield "count_365d", sum(age < 365 for age in ages)
 
-    def about(self, semantic, cells, moments, cutoff):
-        values = [self.plain(semantic, cell, cutoff) for cell in cells]
+    def about(self, semantic, name, seen, cutoff):
+        values = [self.plain(semantic, row.cells[name][1], cutoff) for row in seen]
         last = values[-1] if values else None
         if semantic is NUMBER:
             yield "last", last
@@ -298,21 +259,15 @@ class Reference:
             present = [value for value in values if value is not None]
             yield from (("min", min(present, default=None)), ("max", max(present, default=None)))
             for days in (90, 365) if cutoff else ():
-                inside = [
-                    v for v, m in zip(values, moments, strict=True) if _within(m, cutoff, days)
-                ]
-                yield f"mean_{days}d", _mean(inside)
+                newer = sum(cutoff - row.moment < days * DAY for row in seen)
+                yield f"mean_{days}d", _mean(values[len(values) - newer :])
         elif semantic is CLASS:
             counts = Counter(value for value in values if value is not None)
             yield "last", last
-            yield "distinct", len(counts) if cells else None
+            yield "distinct", len(counts) if seen else None
             yield "mode_share", max(counts.values()) / counts.total() if counts else None
         elif semantic is MOMENT:
             yield "days", last
-
-
-def _within(moment, cutoff, days):
-    return moment > dt.datetime.min and cutoff - moment < days * DAY
 
 
 def _mean(values):
@@ -393,60 +348,3 @@ def test_no_rows_at_all_give_counts_of_zero():
     found = _features(rows, _random_samples(0, static=False))
     assert found[0]["games.count"] == 0
     assert found[0]["games.score.mean"] is None
-
-
-def test_the_label_of_a_static_task_is_never_a_feature():
-    sql = aggregate_sql(DATABASE, STATIC)
-    assert '"role"' not in sql
-    assert '"height"' in sql
-
-
-def test_text_columns_are_left_to_those_who_can_read():
-    assert '"bio"' not in aggregate_sql(DATABASE, TASK)
-
-
-def test_names_that_need_quotes_are_quoted():
-    odd = 'the "odd" one; select'
-    database = DatabaseSpec(
-        tables=(_table("players", {odd: NUMBER}), _table("games", {odd: NUMBER}, keys=["players"]))
-    )
-    con = duckdb.connect()
-    name = '"the ""odd"" one; select"'
-    con.execute("create schema aligned")
-    con.execute(f"create table aligned.players as select 0 as _row, 5 as {name}")
-    con.execute(f"create table aligned.games as select 0 as _row, 0 as _fk_0, 7 as {name}")
-    con.execute(
-        "create table aligned.samples_win as select 0 as sample, 0 as entity_row, "
-        "timestamp '2000-01-01' as cutoff"
-    )
-    found = aggregate_features(con, database, TASK).to_pylist()[0]
-    assert (found[f"entity.{odd}"], found[f"games.{odd}.last"]) == (5.0, 7.0)
-
-
-def _wide(columns):
-    many = {f"c{index}": NUMBER for index in range(columns)}
-    return DatabaseSpec(
-        tables=(
-            _table("players", {}),
-            _table("games", many, keys=["players"], time="played"),
-            _table("fouls", many, keys=["games"], time="seen"),
-        )
-    )
-
-
-def test_too_many_features_are_cut_by_rank():
-    paths = aggregate_paths(_wide(150), TASK)
-    kept = kept_features(paths, room=MOST_FEATURES - 3)
-    assert len(kept) == MOST_FEATURES - 3
-    first = [f for f in kept if f.path == "games"]
-    assert {f.statistic for f in first if f.column} == {"last", "mean_10", "mean"}
-    assert max(f.rank for f in kept) == 0
-
-
-def test_every_rank_kept_is_at_most_every_rank_cut():
-    paths = aggregate_paths(_wide(30), TASK)
-    kept = kept_features(paths)
-    every = kept_features(paths, room=10**6)
-    cut = [feature for feature in every if feature not in kept]
-    assert len(kept) == MOST_FEATURES
-    assert max(f.rank for f in kept) <= min(f.rank for f in cut)
