@@ -3,7 +3,10 @@
 Exit codes: 0 done, 1 a bug or a failed check, 2 configuration, 3 data, 4 training.
 """
 
+import atexit
 import json
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

@@ -7,13 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-from nexus_pipeline.definitions import project_file
 from nexus_pipeline.defs.making import open_tracker
-from nexus_pipeline.defs.resources import default_resources
-from nexus_pipeline.project import load_project
+from nexus_pipeline.defs.resources import default_resources, home
+from nexus_pipeline.project import ProjectConfig, load_project, project_file
 from nexus_pipeline.run import dagster_instance
 
 LOOPBACK = "127.0.0.1"
+WORKSPACE = """\
+load_from:
+  - python_module:
+      module_name: nexus_pipeline.definitions
+      location_name: nexusflow
+"""
 
 
 def commands(dagster_port: int, mlflow_port: int) -> list[list[str]]:
@@ -23,7 +28,7 @@ def commands(dagster_port: int, mlflow_port: int) -> list[list[str]]:
     resource = default_resources(project)["tracker"]
     tracker = open_tracker(resource.path, resource.experiment)  # type: ignore[attr-defined]
     place = ["-h", LOOPBACK, "-p", str(dagster_port)]
-    module = ["-m", "nexus_pipeline.definitions"]
+    module = ["-w", str(workspace_file(project))]
     scripts = Path(sys.executable).parent
     return [
         [str(scripts / "dagster-webserver"), *place, *module],
@@ -33,6 +38,17 @@ def commands(dagster_port: int, mlflow_port: int) -> list[list[str]]:
             "--host", LOOPBACK, "--port", str(mlflow_port), "--workers", "1",
         ],
     ]  # fmt: skip
+
+
+def workspace_file(project: ProjectConfig) -> Path:
+    """The project's workspace file, or one like it, so that the location has the same name."""
+    own = project.root / "workspace.yaml"
+    if own.is_file():
+        return own
+    made = home(project) / "workspace.yaml"
+    made.parent.mkdir(parents=True, exist_ok=True)
+    made.write_text(WORKSPACE, encoding="utf-8")
+    return made
 
 
 def main() -> int:

@@ -28,9 +28,9 @@ class ProgressLog:
         """Something under way; the next line overwrites it."""
         self._show(text)
 
-    def training(self, task: str, metric: str, epochs: int) -> "TrainingWatch":
-        """A watch over one training."""
-        return TrainingWatch(self, task, metric, epochs)
+    def training(self, task: str, metric: str, epochs: int, samples: int) -> "TrainingWatch":
+        """A watch over one training of so many samples an epoch."""
+        return TrainingWatch(self, task, metric, epochs, samples)
 
     def _show(self, text: str) -> None:
         if self.screen.isatty():
@@ -39,10 +39,13 @@ class ProgressLog:
 
 
 class TrainingWatch:
-    """Epoch, share of the epoch's samples, loss, best score and time left of one training."""
+    """Epoch, samples done, loss, best score and time left of one training."""
 
-    def __init__(self, log: ProgressLog, task: str, metric: str, epochs: int) -> None:
-        self.log, self.task, self.metric, self.epochs = log, task, metric, epochs
+    def __init__(
+        self, log: ProgressLog, task: str, metric: str, epochs: int, samples: int
+    ) -> None:
+        self.log, self.task, self.metric = log, task, metric
+        self.epochs, self.samples = epochs, samples
         self.started = time.monotonic()
         self.first: float | None = None
         self.best = ""
@@ -54,7 +57,8 @@ class TrainingWatch:
         spent = time.monotonic() - self.started
         left_s = spent / max(done - self.first, 1e-9) * (self.epochs - done)
         self.log.passing(
-            f"trained/{self.task}: epoch {epoch + 1}/{self.epochs}, batch {step}/{steps}, "
+            f"trained/{self.task}: epoch {epoch + 1}/{self.epochs}, "
+            f"sample {self.samples * step // steps}/{self.samples}, "
             f"loss {loss:.4f}{self.best}, at most {left_s:.0f} s left"
         )
 

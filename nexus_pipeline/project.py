@@ -6,6 +6,7 @@ Relative paths are relative to the folder of the YAML file, the project's root. 
 
 import datetime as dt
 import difflib
+import os
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path, PurePath
@@ -262,6 +263,11 @@ class ProjectConfig(Record):
             )
             for key in self[table].foreign_keys
         )
+
+
+def project_file() -> Path:
+    """The project file this process is about."""
+    return Path(os.environ.get("NEXUS_PROJECT", DEFAULT_FILE))
 
 
 def load_project(path: Path | str = DEFAULT_FILE) -> ProjectConfig:

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from nexus_model.schema import ConfigurationError, NexusError
-from nexus_pipeline.definitions import all_makings, build_definitions
+from nexus_pipeline.assembly import all_makings, build_definitions
 from nexus_pipeline.defs.making import STAGES
 from nexus_pipeline.defs.resources import home
 from nexus_pipeline.project import ProjectConfig, load_project

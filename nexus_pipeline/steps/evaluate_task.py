@@ -11,6 +11,7 @@ from nexus_model.schema import Record
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps.align import folder_hash, read_recipe
 from nexus_pipeline.steps.optimize_task import FULL, artifact_folder, read_size_report
+from nexus_pipeline.steps.records import fingerprint
 from nexus_pipeline.steps.stored import Stored, aligned_view, relative
 from nexus_pipeline.steps.tokenize_task import open_tensors_of, read_labels, read_splits
 from nexus_pipeline.steps.train_task import THREADS, read_curve
@@ -185,7 +186,7 @@ def _summary(
     return Evaluation(
         metric=report.metric,
         artifact_sha256=artifact.content_hash,
-        data_fingerprint=json.dumps(raw, sort_keys=True),
+        data_fingerprint=fingerprint("raw", {}, raw),
         commit=commit,
         by_split={
             "validation": {m.name: m.validation[0].estimate for m in report.models},

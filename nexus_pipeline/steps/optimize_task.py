@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_model.align.samples import Split
 from nexus_model.evaluate.metrics import measure, primary_metric
+from nexus_model.schema import TaskKind
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps.align import read_recipe
 from nexus_pipeline.steps.stored import Fact, Stored, relative
 from nexus_pipeline.steps.tokenize_task import open_tensors_of, read_splits
-from nexus_pipeline.steps.train_task import THREADS, model_folder
+from nexus_pipeline.steps.train_task import THREADS, model_folder, read_curve
 from nexus_pipeline.storage import Store
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from nexus_model.optimize.report import SizeReport
 
 FULL, SMALL = "model.nxf", "model-int8.nxf"
-STAYS_FLOAT = ("head.", "embedding", "question", "start_", "cls_")
+STAYS_FLOAT = ("head.",)
 LATENCY_CALLS = 30
 
 
@@ -53,6 +54,7 @@ def optimize_task(
             tokenizer,
             config,
             tensors,
+            metrics=trained_metrics(project, task, recipe.task.kind),
             lineage=lineage,
             optimization={"weights": "fp32" if name == FULL else "int8"},
         )
@@ -65,6 +67,17 @@ def optimize_task(
         rows=len(weights),
         facts={"int8_sha256": hashes[SMALL], **_facts(report)},
     )
+
+
+def trained_metrics(project: ProjectConfig, task: str, kind: TaskKind) -> dict[str, Any]:
+    """The validation score the weights were kept for, and where it comes from."""
+    best = [report for report in read_curve(project, task) if report["best"]][-1]
+    return {
+        "metric": primary_metric(kind).name,
+        "split": Split.VALIDATION.value,
+        "score": best["score"],
+        "epoch": best["epoch"],
+    }
 
 
 def measure_artifacts(

@@ -82,7 +82,8 @@ def train_task(
     state = new_state(model, config)
     if load_state(checkpoint, state, config):
         progress.line(f"trained/{task}: resumed at epoch {state.progress.next_epoch}")
-    watch = progress.training(task, metric.name, config.epochs)
+    samples = len(splits[Split.TRAIN])
+    watch = progress.training(task, metric.name, config.epochs, samples)
     fit(
         state,
         tensors,
