@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from nexus_pipeline.defs.making import open_tracker
@@ -13,6 +14,7 @@ from nexus_pipeline.project import ProjectConfig, load_project, project_file
 from nexus_pipeline.run import dagster_instance
 
 LOOPBACK = "127.0.0.1"
+PATIENCE_S = 4.0
 WORKSPACE = """\
 load_from:
   - python_module:
@@ -57,7 +59,12 @@ def main() -> int:
     parser.add_argument("--dagster-port", type=int, default=3000)
     parser.add_argument("--mlflow-port", type=int, default=5000)
     chosen = parser.parse_args()
-    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    quiet = {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     started = [
         subprocess.Popen(command, env={**os.environ, **quiet}, start_new_session=True)
         for command in commands(chosen.dagster_port, chosen.mlflow_port)
@@ -68,16 +75,25 @@ def main() -> int:
         "Ctrl-C stops both.\n"
     )
     sys.stdout.flush()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         started[0].wait()
     except KeyboardInterrupt:
         sys.stdout.write("stopping\n")
     finally:
-        for process in started:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGTERM)
+        stop(started)
     return 0
+
+
+def stop(started: list[subprocess.Popen[bytes]]) -> None:
+    """Ask every process group to end, and after a while make it."""
+    for step in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        for process in started:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, step)
+        if step is not signal.SIGKILL:
+            with suppress(subprocess.TimeoutExpired):
+                for process in started:
+                    process.wait(timeout=PATIENCE_S)
 
 
 if __name__ == "__main__":
