@@ -31,7 +31,7 @@ check: install-dev
 	$(VENV)/bin/lint-imports
 
 ui: install home
-	$(PY) -m nexus_pipeline.pages --dagster-port $(DAGSTER_PORT) --mlflow-port $(MLFLOW_PORT)
+	$(VENV)/bin/nexusflow ui --dagster-port $(DAGSTER_PORT) --mlflow-port $(MLFLOW_PORT)
 
 install: $(STAMP)
 install-dev: $(DEV_STAMP)

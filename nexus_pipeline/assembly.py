@@ -54,4 +54,3 @@ def build_definitions(
         resources={**default_resources(project), **(resources or {})},
         executor=dg.in_process_executor,
     )
-

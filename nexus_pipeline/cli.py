@@ -1,4 +1,4 @@
-"""The ``nexusflow`` command: init, validate, train, evaluate, predict, inspect.
+"""The ``nexusflow`` command: init, validate, train, evaluate, predict, inspect, ui.
 
 Exit codes: 0 done, 1 a bug or a failed check, 2 configuration, 3 data, 4 training.
 """
@@ -97,7 +97,8 @@ def evaluate(
 
     Example: nexusflow evaluate --project nexusflow.yaml
     """
-    from nexus_pipeline.run import STAGES, materialize
+    from nexus_pipeline.defs.making import STAGES
+    from nexus_pipeline.run import materialize
     from nexus_pipeline.summary import print_comparison
 
     with told():
@@ -139,6 +140,22 @@ def inspect(
     with told():
         described = describe_artifact(file)
     typer.echo(json.dumps(described, indent=1) if as_json else told_artifact(described))
+
+
+@app.command()
+def ui(
+    project: ProjectOption = Path(DEFAULT_FILE),
+    dagster_port: Annotated[int, typer.Option(help="port of the Dagster page")] = 3000,
+    mlflow_port: Annotated[int, typer.Option(help="port of the MLflow page")] = 5000,
+) -> None:
+    """Open the Dagster page (with its daemon) and the MLflow page on this machine; Ctrl-C stops.
+
+    Example: nexusflow ui --dagster-port 3000 --mlflow-port 5000
+    """
+    from nexus_pipeline.pages import serve_pages
+
+    with told():
+        serve_pages(project, dagster_port, mlflow_port)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What Dagster loads: the definitions of the project NEXUS_PROJECT names, else ``nexusflow.yaml``."""
+"""What Dagster loads: the project NEXUS_PROJECT names, else ``nexusflow.yaml``."""
 
 from nexus_pipeline.assembly import build_definitions
 from nexus_pipeline.project import load_project, project_file

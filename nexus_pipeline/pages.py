@@ -1,6 +1,5 @@
 """The two web pages on this machine: Dagster with its daemon, and MLflow; stopped together."""
 
-import argparse
 import os
 import signal
 import subprocess
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from nexus_pipeline.defs.making import open_tracker
 from nexus_pipeline.defs.resources import default_resources, home
-from nexus_pipeline.project import ProjectConfig, load_project, project_file
+from nexus_pipeline.project import ProjectConfig, load_project
 from nexus_pipeline.run import dagster_instance
 
 LOOPBACK = "127.0.0.1"
@@ -23,9 +22,8 @@ load_from:
 """
 
 
-def commands(dagster_port: int, mlflow_port: int) -> list[list[str]]:
+def commands(project: ProjectConfig, dagster_port: int, mlflow_port: int) -> list[list[str]]:
     """The processes to start, listening on loopback only."""
-    project = load_project(project_file())
     dagster_instance(project).dispose()
     resource = default_resources(project)["tracker"]
     tracker = open_tracker(resource.path, resource.experiment)  # type: ignore[attr-defined]
@@ -53,12 +51,10 @@ def workspace_file(project: ProjectConfig) -> Path:
     return made
 
 
-def main() -> int:
-    """Start, print both addresses, wait for Ctrl-C."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dagster-port", type=int, default=3000)
-    parser.add_argument("--mlflow-port", type=int, default=5000)
-    chosen = parser.parse_args()
+def serve_pages(file: Path, dagster_port: int, mlflow_port: int) -> None:
+    """Start both pages, print their addresses, and wait for Ctrl-C or SIGTERM."""
+    project = load_project(file)
+    os.environ["NEXUS_PROJECT"] = str(file.resolve())
     quiet = {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
@@ -66,12 +62,12 @@ def main() -> int:
     }
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     started = [
-        subprocess.Popen(command, env={**os.environ, **quiet}, start_new_session=True)
-        for command in commands(chosen.dagster_port, chosen.mlflow_port)
+        subprocess.Popen(command, env={**os.environ, **quiet}, start_new_session=True)  # noqa: S603 - our own commands
+        for command in commands(project, dagster_port, mlflow_port)
     ]
     sys.stdout.write(
-        f"Dagster http://{LOOPBACK}:{chosen.dagster_port}\n"
-        f"MLflow  http://{LOOPBACK}:{chosen.mlflow_port}\n"
+        f"Dagster http://{LOOPBACK}:{dagster_port}\n"
+        f"MLflow  http://{LOOPBACK}:{mlflow_port}\n"
         "Ctrl-C stops both.\n"
     )
     sys.stdout.flush()
@@ -81,7 +77,6 @@ def main() -> int:
         sys.stdout.write("stopping\n")
     finally:
         stop(started)
-    return 0
 
 
 def stop(started: list[subprocess.Popen[bytes]]) -> None:
@@ -94,7 +89,3 @@ def stop(started: list[subprocess.Popen[bytes]]) -> None:
             with suppress(subprocess.TimeoutExpired):
                 for process in started:
                     process.wait(timeout=PATIENCE_S)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

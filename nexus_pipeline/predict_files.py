@@ -1,4 +1,4 @@
-"""Predict from files: a folder of raw tables and a ``.nxf`` file in, one file of predictions out."""
+"""Predict from files: a folder of raw tables and a ``.nxf`` file in, predictions out."""
 
 from pathlib import Path
 

@@ -41,9 +41,7 @@ class ProgressLog:
 class TrainingWatch:
     """Epoch, samples done, loss, best score and time left of one training."""
 
-    def __init__(
-        self, log: ProgressLog, task: str, metric: str, epochs: int, samples: int
-    ) -> None:
+    def __init__(self, log: ProgressLog, task: str, metric: str, epochs: int, samples: int) -> None:
         self.log, self.task, self.metric = log, task, metric
         self.epochs, self.samples = epochs, samples
         self.started = time.monotonic()

@@ -136,7 +136,7 @@ class AlignmentConfig(Record):
     paths: tuple[tuple[str, ...], ...] = Field(
         (), description="further paths, each a list of tables starting at the entity's child"
     )
-    label_history: bool = Field(True, description="closed label windows are a child table")
+    label_history: bool = Field(default=True, description="closed label windows are a child table")
 
 
 class TokenizationConfig(Record):

@@ -51,7 +51,7 @@ def create_project(parent: Path, name: str) -> Path:
 
 
 def write_shop(folder: Path, customers: int = CUSTOMERS, seed: int = 0) -> None:
-    """Write ``customers.csv``, ``orders.csv`` and ``tickets.csv``; the same seed, the same bytes."""
+    """Write ``customers.csv``, ``orders.csv`` and ``tickets.csv``; same seed, same bytes."""
     rng = np.random.default_rng(seed)
     today = dt.date(2026, 1, 1)
     people, orders, tickets = (

@@ -5,17 +5,15 @@ Parameter ``cutoff``: ISO 8601 moment asked about; empty for a static task.
 Output: the entity's key columns and ``prediction``, in the order of the entity table's records.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mlflow
-
-if TYPE_CHECKING:
-    import pandas as pd
+import pandas as pd
 
 MEMBER = "nxf"
 
 
-class ServedNexusFormer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc]
+class ServedNexusFormer(mlflow.pyfunc.PythonModel):
     """Predicts with the artifact alone."""
 
     def load_context(self, context: Any) -> None:
@@ -27,9 +25,9 @@ class ServedNexusFormer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined
     def predict(
         self,
         context: Any,  # noqa: ARG002 - MLflow's signature
-        model_input: "pd.DataFrame",
+        model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
-    ) -> "pd.DataFrame":
+    ) -> pd.DataFrame:
         """Predictions for every record of the entity table."""
         import json
 

@@ -63,7 +63,9 @@ def print_summary(project: ProjectConfig, task: str | None = None) -> None:
             console.print(line, highlight=False)
     log = home(project) / "logs" / f"{project.project_name}.log"
     console.print(f"log: {_short(log, project.root)}", highlight=False)
-    console.print("pages: make ui   (Dagster and MLflow, on this machine only)", highlight=False)
+    console.print(
+        "pages: nexusflow ui   (Dagster and MLflow, on this machine only)", highlight=False
+    )
 
 
 def _places(project: ProjectConfig, task: str, records: Records) -> list[str]:

@@ -57,9 +57,7 @@ def aligned_makings(project: ProjectConfig, sql: SqlProject) -> list[Making]:
     datasets = [dataset.table for dataset in project.datasets]
     labels = {task.sql: task.name for task in project.tasks}
     makings = [_table(project, sql, table) for table in datasets]
-    makings += [
-        _model(project, sql.models[name]) for name in sql.models if name not in datasets
-    ]
+    makings += [_model(project, sql.models[name]) for name in sql.models if name not in datasets]
     makings.append(_database(project))
     makings += [_cutoffs(project, task) for task in labels.values()]
     makings += [_samples(project, task) for task in project.task_names]
@@ -146,13 +144,15 @@ def _database(project: ProjectConfig) -> Making:
         from nexus_pipeline.steps.stored import relative
 
         database = relate_tables(project, room.store)
-        links = {
-            f"links_{table}": room.store.content_hash(f"aligned.links_{table}")
+        # The tables' own content too: whatever is made from the database reads their values.
+        content = {
+            name: room.store.content_hash(f"aligned.{name}")
             for table in database.names
+            for name in (table, f"links_{table}")
         }
         stored = Stored(
             location=relative(database_file(project), project.root),
-            sha256=fingerprint(database.model_dump_json(), {}, links),
+            sha256=fingerprint(database.model_dump_json(), {}, content),
             rows=sum(room.store.rows(f"aligned.{table}") for table in database.names),
             facts=dict(link_coverage(project, room.store)),
         )

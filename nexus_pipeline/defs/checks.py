@@ -1,4 +1,4 @@
-"""Checks: facts an asset must fulfil; a fact already seen true of the same content is not redone."""
+"""Checks: facts an asset must fulfil; one already seen true of the same content is not redone."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -53,7 +53,7 @@ def look_once(room: Workshop, key: str, fact: Callable[[Workshop], Outcome]) -> 
     seen_of = fingerprint(code, {}, {key: made.fingerprint + made.stored.sha256 if made else ""})
     former = room.records.read(name)
     if former and former.fingerprint == seen_of:
-        return Outcome(True, former.shown)
+        return Outcome(passed=True, figures=former.shown)
     outcome = fact(room)
     if outcome.passed:
         stored = Stored(location="", sha256=seen_of, rows=0)

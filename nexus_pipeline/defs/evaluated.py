@@ -39,7 +39,11 @@ def _baselines(project: ProjectConfig, task: str) -> Making:
         key=f"{name}/evaluated/baselines_{task}",
         description="Predictions of every baseline, from a constant to boosting on aggregates.",
         kinds=frozenset({"lightgbm", "duckdb"}),
-        upstream=(f"{name}/aligned/index_{task}",),
+        upstream=(
+            f"{name}/aligned/index_{task}",
+            f"{name}/aligned/samples_{task}",
+            f"{name}/aligned/database",
+        ),
         code=BASELINE_CODE,
         config={"seed": project.training.seed},
         make=make,
@@ -60,12 +64,13 @@ def _report(project: ProjectConfig, task: str) -> Making:
 
     return Making(
         key=f"{name}/evaluated/{task}",
-        description="The model beside every baseline, with intervals; metrics.json and report.html.",
+        description="The model beside every baseline, with intervals, as metrics.json and a page.",
         kinds=frozenset({"python", "html"}),
         upstream=(
             f"{name}/optimized/{task}",
             f"{name}/trained/{task}",
             f"{name}/evaluated/baselines_{task}",
+            f"{name}/aligned/samples_{task}",
         ),
         code=REPORT_CODE,
         config={},

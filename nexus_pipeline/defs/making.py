@@ -94,7 +94,7 @@ def build_asset(project: ProjectConfig, making: Making) -> dg.AssetsDefinition:
         metadata |= {"location": record.stored.location, "seconds": record.seconds}
         if reused:
             metadata["reused_from"] = record.run_id
-            context.log.info(f"{making.key}: unchanged, reused from run {record.run_id}")
+            context.log.info("%s: unchanged, reused from run %s", making.key, record.run_id)
         return dg.MaterializeResult(
             metadata=metadata, data_version=dg.DataVersion(record.data_version)
         )

@@ -1,5 +1,7 @@
 """Optimized: the ``.nxf`` artifact of every task, and its INT8 form."""
 
+from collections.abc import Callable
+
 import dagster as dg
 
 from nexus_pipeline.defs.checks import Outcome, build_check
@@ -36,7 +38,11 @@ def _artifact(project: ProjectConfig, task: str) -> Making:
         key=f"{name}/optimized/{task}",
         description="One .nxf file that predicts from raw tables alone, and a smaller INT8 one.",
         kinds=frozenset({"pytorch"}),
-        upstream=(f"{name}/trained/{task}", f"{name}/tokenized/{task}"),
+        upstream=(
+            f"{name}/trained/{task}",
+            f"{name}/tokenized/{task}",
+            f"{name}/aligned/index_{task}",
+        ),
         code=CODE,
         config={},
         make=make,
@@ -55,7 +61,7 @@ def optimized_checks(project: ProjectConfig) -> list[dg.AssetChecksDefinition]:
     return checks
 
 
-def _same(task: str):  # type: ignore[no-untyped-def]
+def _same(task: str) -> Callable[[Workshop], Outcome]:
     def the_artifact_predicts_from_raw_tables_like_the_trained_model(room: Workshop) -> Outcome:
         from nexus_pipeline.steps.serve_task import artifact_difference
 
@@ -65,7 +71,7 @@ def _same(task: str):  # type: ignore[no-untyped-def]
     return the_artifact_predicts_from_raw_tables_like_the_trained_model
 
 
-def _small_loss(task: str):  # type: ignore[no-untyped-def]
+def _small_loss(task: str) -> Callable[[Workshop], Outcome]:
     def int8_costs_at_most_half_a_percent(room: Workshop) -> Outcome:
         from nexus_pipeline.steps.optimize_task import read_size_report
 

@@ -39,5 +39,3 @@ def _raw_table(project: ProjectConfig, table: str) -> Making:
         make=make,
         also=file_hash,
     )
-
-

@@ -4,7 +4,10 @@ from nexus_pipeline.defs.making import Doing, Made, Making
 from nexus_pipeline.defs.resources import Workshop
 from nexus_pipeline.project import ProjectConfig
 
-CODE = ("nexus_pipeline/steps/serve_task.py", "nexus_pipeline/served_model.py")
+CODE = tuple(
+    f"nexus_pipeline/{name}.py"
+    for name in ("steps/serve_task", "steps/register_task", "served_model")
+)
 
 
 def served_makings(project: ProjectConfig) -> list[Making]:
@@ -19,7 +22,7 @@ def _registered(project: ProjectConfig, task: str) -> Making:
     name = project.project_name
 
     def make(room: Workshop, doing: Doing) -> Made:
-        from nexus_pipeline.steps.serve_task import register_task
+        from nexus_pipeline.steps.register_task import register_task
 
         run = doing.run.run_id
         stored = register_task(project, task, room.store, run, doing.tracking_uri, doing.tags)

@@ -110,8 +110,8 @@ def _lineage(lineage: Mapping[str, Sequence[Sequence[str]]]) -> dg.TableColumnLi
     return dg.TableColumnLineage(
         {
             column: [
-                dg.TableColumnDep(asset_key=dg.AssetKey(source[0].split("/")), column_name=source[1])
-                for source in sources
+                dg.TableColumnDep(asset_key=dg.AssetKey(key.split("/")), column_name=name)
+                for key, name in sources
             ]
             for column, sources in lineage.items()
         }

@@ -38,7 +38,11 @@ def _tensors(project: ProjectConfig, task: str) -> Making:
         key=f"{name}/tokenized/{task}",
         description="Every table's columns as numbers; statistics from rows training samples see.",
         kinds=frozenset({"numpy"}),
-        upstream=(f"{name}/aligned/index_{task}",),
+        upstream=(
+            f"{name}/aligned/index_{task}",
+            f"{name}/aligned/samples_{task}",
+            f"{name}/aligned/database",
+        ),
         code=CODE,
         config=project.tokenization.model_dump(mode="json"),
         make=make,

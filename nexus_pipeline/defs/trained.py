@@ -43,7 +43,11 @@ def _model(project: ProjectConfig, task: str) -> Making:
         key=f"{name}/trained/{task}",
         description="A NexusFormer: best weights by validation, with its learning curve.",
         kinds=frozenset({"pytorch"}),
-        upstream=(f"{name}/tokenized/{task}",),
+        upstream=(
+            f"{name}/tokenized/{task}",
+            f"{name}/aligned/index_{task}",
+            f"{name}/aligned/samples_{task}",
+        ),
         code=CODE,
         config={
             "architecture": project.architecture.model_dump(mode="json"),

@@ -1,5 +1,6 @@
 """Aligned: SQL models numbered and linked, samples with labels, and the index of what each sees."""
 
+import datetime as dt
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -92,7 +93,7 @@ def lay_cutoffs(project: ProjectConfig, task: str, store: Store) -> Stored:
     return stored_table(store, f"aligned.{table}")
 
 
-def _last_time(con: duckdb.DuckDBPyConnection, recipe: Recipe) -> object:
+def _last_time(con: duckdb.DuckDBPyConnection, recipe: Recipe) -> dt.datetime | None:
     """Until when the data reaches: the latest time of the tables the entity's rows are in.
 
     A calendar may run on into the future; a window counts as closed only when every child table of

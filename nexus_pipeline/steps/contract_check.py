@@ -1,4 +1,4 @@
-"""Do the validated rows keep their contract? Asked of the rows as stored, not as they were accepted."""
+"""Do the validated rows keep their contract? Asked of the rows as they are stored."""
 
 import polars as pl
 

@@ -69,9 +69,7 @@ def make_baselines(project: ProjectConfig, task: str, store: Store) -> Stored:
     costs = {}
     for baseline in found:
         np.save(folder / f"{baseline.name}.npy", baseline.prediction, allow_pickle=False)
-        cost = Cost(
-            seconds=baseline.seconds, cpu_seconds=baseline.cpu_seconds, note=baseline.note
-        )
+        cost = Cost(seconds=baseline.seconds, cpu_seconds=baseline.cpu_seconds, note=baseline.note)
         costs[baseline.name] = cost.model_dump()
     (folder / "costs.json").write_text(json.dumps(costs, indent=1), encoding="utf-8")
     return Stored(
@@ -99,7 +97,7 @@ def evaluate_task(
     )
 
     torch.set_num_threads(THREADS)
-    recipe, splits = read_recipe(project, task), read_splits(project, task, store)
+    recipe, splits = read_recipe(project, task), read_splits(task, store)
     tensors, tokenizer = open_tensors_of(project, task)
     predictor = load_model(artifact_folder(project, task) / FULL)
     every_B = np.arange(len(splits.split_B))
@@ -119,7 +117,7 @@ def evaluate_task(
         costs={name: Cost(**cost) for name, cost in costs.items()},
         background=Background(
             project=project.project_name,
-            curve=tuple(CurvePoint(**point) for point in read_curve(project, task)),  # type: ignore[arg-type]
+            curve=tuple(CurvePoint(**point) for point in read_curve(project, task)),
             attention=_attention(predictor.model, tensors, every_B[splits.split_B == "validation"]),
             sizes=read_size_report(project, task),
             provenance={**provenance, "git_commit": commit},

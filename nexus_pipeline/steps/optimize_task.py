@@ -88,7 +88,7 @@ def measure_artifacts(
     from nexus_model.optimize.report import compare_sizes, measure_latency
     from nexus_model.serve.predictor import load_model
 
-    recipe, splits = read_recipe(project, task), read_splits(project, task, store)
+    recipe, splits = read_recipe(project, task), read_splits(task, store)
     tensors, tokenizer = open_tensors_of(project, task)
     chosen_B = splits[Split.VALIDATION]
     metric = primary_metric(recipe.task.kind).name

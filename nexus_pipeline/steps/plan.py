@@ -1,4 +1,4 @@
-"""From the project file and the tables' contracts to the library's plain data: schema, task, recipe."""
+"""From the project file and the contracts to the library's plain data: schema, task, recipe."""
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from nexus_model.schema import Record
 from nexus_pipeline.steps.stored import Stored
 
@@ -19,7 +21,7 @@ class MadeRecord(Record):
     run_id: str
     tracking_run_id: str = ""
     seconds: float = 0.0
-    shown: dict[str, Any] = {}
+    shown: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def data_version(self) -> str:

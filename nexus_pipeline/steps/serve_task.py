@@ -1,34 +1,29 @@
-"""Served: a registered model version, the gate that makes it champion, and batch predictions."""
+"""Served: the gate that makes a version champion, and batch predictions of the champion."""
 
 import datetime as dt
 import hashlib
 import json
 import os
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nexus_model.align.relate import quoted
 from nexus_model.align.samples import Split
 from nexus_model.evaluate.metrics import Direction, direction_of
-from nexus_model.schema import DataError, Record, TaskSpec
+from nexus_model.schema import Record, TaskSpec
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps.align import folder_hash, read_recipe
 from nexus_pipeline.steps.evaluate_task import MODEL, read_evaluation
 from nexus_pipeline.steps.optimize_task import FULL, artifact_folder
-from nexus_pipeline.steps.stored import Stored, relative
+from nexus_pipeline.steps.stored import Fact, Stored, relative
 from nexus_pipeline.steps.tokenize_task import open_tensors_of, read_splits
 from nexus_pipeline.storage import Store
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
 
 CHALLENGER, CHAMPION = "challenger", "champion"
 ENTITY_BASELINES = ("majority_or_mean", "entity_last", "entity_mean")
-EXAMPLE_ROWS = 3
 
 
 class Gate(Record):
@@ -71,7 +66,7 @@ def raw_frames(project: ProjectConfig, task: str, store: Store) -> dict[str, "pa
         }
 
 
-def latest_moment(project: ProjectConfig, task: TaskSpec, store: Store) -> dt.datetime | None:
+def latest_moment(task: TaskSpec, store: Store) -> dt.datetime | None:
     """The moment to predict from: just after the newest row of the entity's own children."""
     if task.horizon_days is None:
         return None
@@ -83,111 +78,8 @@ def latest_moment(project: ProjectConfig, task: TaskSpec, store: Store) -> dt.da
     return moment
 
 
-def input_example(frames: dict[str, "pa.Table"]) -> "pd.DataFrame":
-    """A few rows of every table in the served model's input form."""
-    import pandas as pd
-
-    records = [
-        {"table": name, "records": frame.slice(0, EXAMPLE_ROWS).to_pandas().to_json(
-            orient="records", date_format="iso")}
-        for name, frame in frames.items()
-    ]  # fmt: skip
-    return pd.DataFrame(records)
-
-
-def signature(task: TaskSpec, keys: tuple[str, ...], frames: dict[str, "pa.Table"]) -> Any:
-    """MLflow signature: tables in, keys and prediction out, the cutoff as parameter."""
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-
-    text, number = DataType.string, DataType.double
-    entity = frames[task.entity_table].schema
-    outputs = [
-        ColSpec(DataType.long if str(entity.field(key).type).startswith("int") else text, key)
-        for key in keys
-    ]
-    outputs.append(ColSpec(text if task.classes[2:] else number, "prediction"))
-    parameters = [ParamSpec("cutoff", text, "")]
-    return ModelSignature(
-        inputs=Schema([ColSpec(text, "table"), ColSpec(text, "records")]),
-        outputs=Schema(outputs),
-        params=ParamSchema(parameters),
-    )
-
-
-class Registration(Record):
-    """A registered version and the artifact it serves."""
-
-    name: str
-    version: str
-    artifact_sha256: str
-
-
-def register_task(
-    project: ProjectConfig, task: str, store: Store, run_id: str, uri: str, tags: Mapping[str, str]
-) -> Stored:
-    """Log the ``.nxf`` as a pyfunc under the run, register it, and alias it challenger."""
-    import mlflow
-    from mlflow import MlflowClient
-
-    evaluation = read_evaluation(project, task)
-    recipe, frames = read_recipe(project, task), raw_frames(project, task, store)
-    name, own = model_name(project, task), {**tags, **_version_tags(project, task)}
-    mlflow.set_tracking_uri(uri)
-    client = MlflowClient()
-    moment = latest_moment(project, recipe.task, store)
-    cutoff = {"cutoff": "" if moment is None else moment.isoformat()}
-    with mlflow.start_run(run_id=run_id), _without_hints():
-        logged = mlflow.pyfunc.log_model(
-            name="model",
-            python_model=str(Path(__file__).parents[1] / "served_model.py"),
-            artifacts={"nxf": str(artifact_folder(project, task) / FULL)},
-            signature=signature(recipe.task, recipe.entity.primary_key, frames),
-            input_example=(input_example(frames), cutoff),
-            pip_requirements=["nexusflow"],
-            registered_model_name=name,
-        )
-        mlflow.log_metrics(_version_metrics(project, task))
-    # A run that logs a model is ended by its context; the tracker ends it again, later.
-    version = str(logged.registered_model_version)
-    for key, value in own.items():
-        client.set_model_version_tag(name, version, key, value)
-    client.set_registered_model_alias(name, CHALLENGER, version)
-    registration = Registration(
-        name=name, version=version, artifact_sha256=evaluation.artifact_sha256
-    )
-    return _written(project, task, "registration", registration)
-
-
-@contextmanager
-def _without_hints() -> Iterator[None]:
-    """MLflow would rather read the signature off type hints; ours is given."""
-    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*type hints.*", category=UserWarning)
-        yield
-
-
-def _version_tags(project: ProjectConfig, task: str) -> dict[str, str]:
-    evaluation = read_evaluation(project, task)
-    return {
-        "artifact_sha256": evaluation.artifact_sha256,
-        "data_fingerprint": evaluation.data_fingerprint,
-        "git_commit": evaluation.commit,
-        "project": project.project_name,
-        "task": task,
-    }
-
-
-def _version_metrics(project: ProjectConfig, task: str) -> dict[str, float]:
-    evaluation = read_evaluation(project, task)
-    return {
-        f"{split}_{evaluation.metric}": evaluation.scores(split)[MODEL]
-        for split in ("validation", "test")
-    }
-
-
-def _written(project: ProjectConfig, task: str, name: str, record: Record) -> Stored:
+def written(project: ProjectConfig, task: str, name: str, record: Record) -> Stored:
+    """Keep a record as JSON under ``data/served``."""
     folder = project.stage_folder("served", task)
     folder.mkdir(parents=True, exist_ok=True)
     content = record.model_dump_json(indent=1)
@@ -211,7 +103,7 @@ def read_promotion(project: ProjectConfig, task: str) -> "Promotion":
 
 
 def open_gate(project: ProjectConfig, task: str, version: str, champion: Gate | None) -> Gate:
-    """Decide on validation data: better than every per-entity baseline, not worse than the champion.
+    """Decide on validation data: better than per-entity baselines, not worse than the champion.
 
     Test results are never read here.
     """
@@ -252,7 +144,7 @@ def promote_task(project: ProjectConfig, task: str, uri: str) -> tuple[Stored, P
         promotion = Promotion(
             version=version, champion_before=before, champion_after=before, reason="is champion"
         )
-        return _written(project, task, "promotion", promotion), promotion
+        return written(project, task, "promotion", promotion), promotion
     rival = None if champion is None else Gate.model_validate_json(champion.tags["gate"])
     gate = open_gate(project, task, version, rival)
     if challenger.tags.get("artifact_sha256") != gate.artifact_sha256:
@@ -267,7 +159,7 @@ def promote_task(project: ProjectConfig, task: str, uri: str) -> tuple[Stored, P
         champion_after=version if gate.passed else before,
         reason=gate.reason,
     )
-    return _written(project, task, "promotion", promotion), promotion
+    return written(project, task, "promotion", promotion), promotion
 
 
 def _champion(client: Any, name: str) -> Any | None:
@@ -275,19 +167,14 @@ def _champion(client: Any, name: str) -> Any | None:
     return client.get_model_version_by_alias(name, CHAMPION) if CHAMPION in aliases else None
 
 
-def champion_artifact(project: ProjectConfig, task: str, uri: str) -> Path:
-    """The champion's ``.nxf`` file, fetched from the registry.
-
-    Raises:
-        DataError: no version has passed the gate yet.
-    """
+def champion_artifact(project: ProjectConfig, task: str, uri: str) -> Path | None:
+    """The champion's ``.nxf`` file, fetched from the registry; None while nobody is champion."""
     import mlflow
     from mlflow import MlflowClient
 
     name = model_name(project, task)
     if _champion(MlflowClient(tracking_uri=uri), name) is None:
-        reason = read_promotion(project, task).reason
-        raise DataError(f"no version is champion yet: the challenger {reason}", table=name)
+        return None
     mlflow.set_tracking_uri(uri)
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{name}@{CHAMPION}"))
@@ -300,31 +187,43 @@ def prediction_file(project: ProjectConfig, task: str) -> Path:
 
 
 def predict_batch(project: ProjectConfig, task: str, store: Store, uri: str) -> Stored:
-    """Champion predictions for every entity at the latest moment, as Parquet."""
+    """Champion predictions for every entity at the latest moment, as Parquet.
+
+    While no version has passed the gate there are none: the reference says why and has no rows.
+    """
     import pyarrow.parquet as pq
 
     from nexus_model.serve.predictor import load_model
 
-    predictor = load_model(champion_artifact(project, task, uri))
-    moment = latest_moment(project, predictor.artifact.recipe.task, store)
-    found = predictor.predict(raw_frames(project, task, store), cutoff=moment)
-    path = prediction_file(project, task)
+    path, artifact = prediction_file(project, task), champion_artifact(project, task, uri)
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(found, path)
-    cutoff = "" if moment is None else moment.isoformat()
-    (path.parent / "about.json").write_text(json.dumps({"cutoff": cutoff}), encoding="utf-8")
+    told: dict[str, Fact] = {}
+    rows = 0
+    if artifact is None:
+        path.unlink(missing_ok=True)
+        told["not_predicted"] = f"no champion: {read_promotion(project, task).reason}"
+    else:
+        predictor = load_model(artifact)
+        moment = latest_moment(predictor.artifact.recipe.task, store)
+        found = predictor.predict(raw_frames(project, task, store), cutoff=moment)
+        pq.write_table(found, path)
+        rows = found.num_rows
+        told["cutoff"] = "" if moment is None else moment.isoformat()
+    (path.parent / "about.json").write_text(json.dumps(told), encoding="utf-8")
     return Stored(
-        location=relative(path, project.root),
+        location=relative(path.parent, project.root),
         sha256=folder_hash(path.parent),
-        rows=found.num_rows,
-        facts={"cutoff": cutoff},
+        rows=rows,
+        facts=told,
     )
 
 
 def prediction_preview(project: ProjectConfig, task: str) -> str:
-    """The first predictions as Markdown."""
+    """The first predictions as Markdown; nothing while there are none."""
     import polars as pl
 
+    if not prediction_file(project, task).is_file():
+        return ""
     rows = pl.read_parquet(prediction_file(project, task)).head(5)
     lines = ["| " + " | ".join(rows.columns) + " |", "|" + "---|" * len(rows.columns)]
     lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows.iter_rows()]
@@ -339,14 +238,14 @@ class ArtifactDifference(Record):
 
 
 def artifact_difference(project: ProjectConfig, task: str, store: Store) -> ArtifactDifference:
-    """Predict the last validation cutoff's samples both ways: through tensors and from raw tables."""
+    """Predict the last validation cutoff's samples through tensors, and from raw tables."""
     import numpy as np
 
     from nexus_model.apply import predict_samples
     from nexus_model.serve.predictor import load_model
 
     predictor = load_model(artifact_folder(project, task) / FULL)
-    recipe, splits = read_recipe(project, task), read_splits(project, task, store)
+    recipe, splits = read_recipe(project, task), read_splits(task, store)
     tensors, tokenizer = open_tensors_of(project, task)
     asked_B = splits[Split.VALIDATION]
     moment_B = tensors.times.cutoff_B[asked_B]

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
+from pydantic import Field
 
 from nexus_model.align.relate import quoted
 from nexus_model.schema import DatabaseSpec, Record
@@ -22,7 +23,7 @@ class Stored(Record):
     location: str
     sha256: str
     rows: int
-    facts: dict[str, Fact] = {}
+    facts: dict[str, Fact] = Field(default_factory=dict)
 
 
 def stored_table(store: Store, table: str, facts: dict[str, Fact] | None = None) -> Stored:

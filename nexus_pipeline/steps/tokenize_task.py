@@ -1,4 +1,4 @@
-"""Tokenized: columns of every table as memory-mapped numbers, statistics from training rows only."""
+"""Tokenized: every table as memory-mapped numbers, with statistics from training rows only."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ class Splits:
         return np.flatnonzero(self.split_B == split.value)
 
 
-def read_splits(project: ProjectConfig, task: str, store: Store) -> Splits:
+def read_splits(task: str, store: Store) -> Splits:
     """Splits and clusters; without cutoffs every sample is its own cluster."""
     with store.read() as con:
         found = con.sql(
@@ -52,7 +52,7 @@ def read_labels(task: str, store: Store) -> np.ndarray:
 def tokenize_task(project: ProjectConfig, task: str, store: Store) -> Stored:
     """Fit on what training samples see, encode everything, write ``data/tokenized/...``."""
     recipe = read_recipe(project, task)
-    folder, splits = tensor_folder(project, task), read_splits(project, task, store)
+    folder, splits = tensor_folder(project, task), read_splits(task, store)
     times, indexes = open_index(project.stage_folder("aligned", task), len(recipe.plans))
     label_B = read_labels(task, store)
     with aligned_view(store, recipe.database) as con:
