@@ -11,15 +11,10 @@ from nexus_pipeline.defs.making import open_tracker
 from nexus_pipeline.defs.resources import default_resources, home
 from nexus_pipeline.project import ProjectConfig, load_project
 from nexus_pipeline.run import dagster_instance
+from nexus_pipeline.scaffold import WORKSPACE_FILE
 
 LOOPBACK = "127.0.0.1"
 PATIENCE_S = 4.0
-WORKSPACE = """\
-load_from:
-  - python_module:
-      module_name: nexus_pipeline.definitions
-      location_name: nexusflow
-"""
 
 
 def commands(project: ProjectConfig, dagster_port: int, mlflow_port: int) -> list[list[str]]:
@@ -47,7 +42,7 @@ def workspace_file(project: ProjectConfig) -> Path:
         return own
     made = home(project) / "workspace.yaml"
     made.parent.mkdir(parents=True, exist_ok=True)
-    made.write_text(WORKSPACE, encoding="utf-8")
+    made.write_text(WORKSPACE_FILE, encoding="utf-8")
     return made
 
 

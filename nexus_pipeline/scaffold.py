@@ -28,6 +28,12 @@ datasets:
     time_column: opened_at
     foreign_keys: [{{columns: customer_id, references_table: customers}}]
 """
+WORKSPACE_FILE = """\
+load_from:
+  - python_module:
+      module_name: nexus_pipeline.definitions
+      location_name: nexusflow
+"""
 
 
 def create_project(parent: Path, name: str) -> Path:
@@ -46,6 +52,7 @@ def create_project(parent: Path, name: str) -> Path:
     raw = folder / "data" / "raw" / name
     raw.mkdir(parents=True)
     (folder / "nexusflow.yaml").write_text(PROJECT_FILE.format(name=name), encoding="utf-8")
+    (folder / "workspace.yaml").write_text(WORKSPACE_FILE, encoding="utf-8")
     write_shop(raw)
     return folder
 

@@ -23,6 +23,24 @@ _PARENT = "mlflow.parentRunId"
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 
+@contextmanager
+def tracking_at(uri: str) -> Iterator[None]:
+    """MLflow's process-wide address is ``uri`` inside the block, and what it was after it.
+
+    MLflow keeps that address in URI_VARIABLE too: left there, every later tracker would follow it.
+    """
+    import mlflow
+
+    said = os.environ.get(URI_VARIABLE)
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(None)
+        if said is not None:
+            os.environ[URI_VARIABLE] = said
+
+
 class Tracker:
     """Runs of one experiment, in an SQLite file or on the server MLFLOW_TRACKING_URI names."""
 
