@@ -1,6 +1,7 @@
 """Materialize from Python: the engine behind ``nexusflow train``, the same assets Dagster runs."""
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from nexus_pipeline.assembly import all_makings, build_definitions
 from nexus_pipeline.defs.making import STAGES
 from nexus_pipeline.defs.resources import home
 from nexus_pipeline.project import ProjectConfig, load_project
+from nexus_pipeline.steps.records import Records
 
 DEFAULT_UI = ("http://127.0.0.1:3000", "http://127.0.0.1:5000")
 SHIPPED_SETTINGS = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"
@@ -47,7 +49,17 @@ def materialize(
         )
     if not result.success:
         raise _failure(result)
+    log_reuse(project, result.run_id, stages, task)
     return project
+
+
+def log_reuse(project: ProjectConfig, run_id: str, stages: Sequence[str], task: str | None) -> None:
+    """Say how much was made and how much was unchanged."""
+    records = Records(project.root / "data" / "records" / project.project_name)
+    keys = ["/".join(key.path) for key in _selected(project, stages, task)]
+    found = [records.read(key) for key in keys]
+    made = sum(record is not None and record.run_id == run_id for record in found)
+    sys.stdout.write(f"{len(keys)} assets: {made} made, {len(keys) - made} unchanged and reused\n")
 
 
 def dagster_instance(project: ProjectConfig) -> dg.DagsterInstance:
