@@ -22,7 +22,7 @@ def predict_samples(
     *,
     batch_size: int = 512,
 ) -> np.ndarray:
-    """Predictions ``[B]`` (or ``[B, Y]`` class probabilities) in the order asked, in label units."""
+    """Predictions ``[B]`` in label units, or class probabilities ``[B, Y]``, in the order asked."""
     was_training = model.training
     model.eval()
     found = [np.zeros((0, task.outputs) if task.outputs > 1 else 0, np.float32)]

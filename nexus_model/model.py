@@ -30,9 +30,7 @@ class PathEncoder(nn.Module):
     def __init__(self, config: NexusConfig, table: str) -> None:
         super().__init__()
         self.age = nn.Linear(AGE_FEATURES, config.width)
-        self.history = build_history_encoder(
-            config.encoder(table), config.width, config.dropout
-        )
+        self.history = build_history_encoder(config.encoder(table), config.width, config.dropout)
         self.norm = nn.LayerNorm(config.width)
         self.summarize = Summarize(config.width, config.summary_tokens)
 

@@ -1,12 +1,12 @@
 """Frames -> aligned tables in an embedded database: the recipe followed outside the pipeline.
 
-The SQL of a recipe may come from a file somebody else made, so it runs in a database without access to
-files or the network, and only single SELECTs run at all.
+The SQL of a recipe may come from a file somebody else made, so it runs in a database without access
+to files or the network, and only single SELECTs run at all.
 """
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import duckdb
 import numpy as np
@@ -14,17 +14,18 @@ import pyarrow as pa
 
 from nexus_model.align.index import NEVER, SampleTimes
 from nexus_model.align.recipe import RawTable, Recipe
-from nexus_model.align.relate import link_rows, number_rows, quoted
+from nexus_model.align.relate import check_unique, link_rows, number_rows, quoted
 from nexus_model.align.samples import cutoffs_select, history_select
-from nexus_model.schema import ConfigurationError, DataError
+from nexus_model.schema import ConfigurationError, DataError, TableSpec
 
-Connection = duckdb.DuckDBPyConnection
+Connection: TypeAlias = duckdb.DuckDBPyConnection
 
 
 def closed_database(threads: int = 2) -> Connection:
     """An in-memory database that can reach nothing outside itself."""
     con = duckdb.connect()
     con.execute(f"set threads = {threads}")
+    con.execute("set timezone = 'UTC'")
     con.execute("set enable_external_access = false")
     con.execute("set lock_configuration = true")
     con.execute("create schema validated")
@@ -62,6 +63,8 @@ def load_frames(con: Connection, recipe: Recipe, frames: Mapping[str, Any]) -> N
         if table.name not in named:
             raise DataError("table is missing; an empty frame will do", table=table.name)
         _load_frame(con, table, pa.table(named[table.name]))
+    entity = recipe.entity
+    check_unique(con, f"validated.{quoted(entity.name)}", entity.name, entity.primary_key)
 
 
 def _load_frame(con: Connection, table: RawTable, frame: pa.Table) -> None:
@@ -102,16 +105,23 @@ def build_aligned(con: Connection, recipe: Recipe, last: dt.datetime | None) -> 
         select = single_select(con, model.name, model.sql)
         if model.name == recipe.labels:
             _create_cutoffs(con, recipe, last)
-        if model.name in tables:
-            number_rows(con, select, tables[model.name])
-        else:
-            con.execute(f"create table aligned.{quoted(model.name)} as {select}")
+        try:
+            _run_model(con, model.name, select, tables.get(model.name))
+        except duckdb.Error as error:
+            raise ConfigurationError(f"SQL model {model.name!r} failed: {error}") from error
     if recipe.history and recipe.labels:
         labels = f"select * from aligned.{quoted(recipe.labels)}"
         source = history_select(recipe.task, recipe.entity, labels)
         number_rows(con, source, tables[recipe.history])
     for table in tables.values():
         link_rows(con, table)
+
+
+def _run_model(con: Connection, name: str, select: str, table: TableSpec | None) -> None:
+    if table is None:
+        con.execute(f"create table aligned.{quoted(name)} as {select}")
+    else:
+        number_rows(con, select, table)
 
 
 def _create_cutoffs(con: Connection, recipe: Recipe, last: dt.datetime | None) -> None:
@@ -124,7 +134,12 @@ def _create_cutoffs(con: Connection, recipe: Recipe, last: dt.datetime | None) -
 
 def first_time(con: Connection, recipe: Recipe) -> dt.datetime | None:
     """The earliest time of any table numbered so far; the labels' model runs last, so of all."""
-    numbered = {row[0] for row in con.sql("select table_name from duckdb_tables()").fetchall()}
+    numbered = {
+        row[0]
+        for row in con.sql(
+            "select table_name from duckdb_tables() where schema_name = 'aligned'"
+        ).fetchall()
+    }
     moments = [
         con.sql(f"select min(_time) from aligned.{quoted(table.name)}").fetchall()[0][0]
         for table in recipe.database.tables
@@ -137,28 +152,27 @@ def entity_rows(con: Connection, recipe: Recipe) -> np.ndarray:
     """Row of the aligned entity table of each row of its frame, in the frame's order.
 
     Raises:
-        DataError: an entity is listed twice, or its SQL model left it out.
+        DataError: an entity's key is missing, or its SQL model left it out or gives it twice.
     """
     entity = recipe.entity
     keys = ", ".join(quoted(column) for column in entity.primary_key)
+    check_unique(con, f"aligned.{quoted(entity.name)}", entity.name, entity.primary_key)
     found = con.sql(
-        f"select position, aligned_rows._row as found, {keys} from (select {keys}, "
-        f"row_number() over () - 1 as position from validated.{quoted(entity.name)}) "
+        f"select aligned_rows._row, {keys} from (select {keys}, "
+        f"row_number() over () as _position from validated.{quoted(entity.name)}) "
         f"left join (select {keys}, _row from aligned.{quoted(entity.name)}) as aligned_rows "
-        f"using ({keys}) order by position"
+        f"using ({keys}) order by _position"
     ).fetchall()
-    lost = [row[2:] for row in found if row[1] is None]
+    lost = [row[1] if len(entity.primary_key) == 1 else row[1:] for row in found if row[0] is None]
     if lost:
         raise DataError(
             "entity has no row in the aligned table",
             table=entity.name,
+            column="+".join(entity.primary_key),
             rows=len(lost),
             example=lost[0],
         )
-    positions = [row[0] for row in found]
-    if len(set(positions)) != len(positions) or len({row[2:] for row in found}) != len(found):
-        raise DataError("primary key is not unique", table=entity.name, rows=len(found))
-    return np.array([row[1] for row in found], dtype=np.int64)
+    return np.array([row[0] for row in found], dtype=np.int64)
 
 
 def sample_times(rows_B: np.ndarray, cutoff: dt.datetime | None) -> SampleTimes:

@@ -1,11 +1,11 @@
 """Point-in-time CSR indexes: for each sample, which rows of a path's table it may see.
 
 B samples, N visible rows of all samples one after another. A child table sorted by (parent, time,
-row) makes the rows one sample may see a contiguous slice: one ASOF join finds its end and ``end - K``
-its start, so no row is ever copied per sample and no wide table is ever built.
+row) makes the rows one sample may see a contiguous slice: one ASOF join finds its end and
+``end - K`` its start, so no row is ever copied per sample and no wide table is ever built.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import duckdb
 import numpy as np
@@ -15,7 +15,7 @@ from nexus_model.align.paths import Hop, RelationPath
 from nexus_model.align.relate import quoted
 from nexus_model.schema import DatabaseSpec
 
-Connection = duckdb.DuckDBPyConnection
+Connection: TypeAlias = duckdb.DuckDBPyConnection
 Array = np.ndarray
 
 NEVER = np.iinfo(np.int64).max  # the cutoff of a sample that sees everything, microseconds
@@ -64,13 +64,15 @@ def index_path(
     samples: SampleTimes,
     max_rows: int,
 ) -> PathIndex:
-    """The CSR index of one path, at most the newest ``max_rows`` rows per sample and hop.
+    """The CSR index of one path: the newest ``max_rows`` visible rows of each sample.
 
-    Raises:
-        ValueError: the path's first hop does not leave the entity table.
+    A hop down follows the newest ``max_rows`` rows of each row it starts from. The entity's own row
+    is a row like any other: it is not seen before its time.
     """
     count = len(samples.entity_B)
     requests = Requests(np.arange(count), samples.entity_B)
+    if not path.hops:
+        requests = _known(con, database, path.table, requests, samples.cutoff_B)
     for hop in path.hops:
         step = _down if hop.direction == "down" else _up
         requests = step(con, database, hop, requests, samples.cutoff_B, max_rows)
@@ -85,8 +87,9 @@ def _down(
     cutoff_B: Array,
     max_rows: int,
 ) -> Requests:
-    """From rows to the newest visible rows that reference them."""
-    timed = database[hop.table].time_column is not None
+    """From rows to the newest visible rows that reference them; a row without a time is oldest."""
+    # Samples without a cutoff see every row, those without a time included.
+    timed = database[hop.table].time_column is not None and not (cutoff_B == NEVER).all()
     con.register(
         "requests",
         pa.table(
@@ -116,7 +119,7 @@ def _ordered_children(hop: Hop, timed: bool) -> str:  # noqa: FBT001 - a fact of
     return f"""
     create or replace temp table children as
     select {key} as parent, epoch_us(child._time) as moment, child._row,
-        row_number() over (order by {key}, child._time, child._row) - 1 as pos
+        row_number() over (order by {key}, child._time nulls first, child._row) - 1 as pos
     from aligned.{table} as child
     inner join aligned.{links} as links on child._row = links._row
     where {key} is not null {dated}
@@ -159,12 +162,20 @@ def _up(
     links = quoted("links_" + hop.table)
     parent_R = column_of(con, links, f"_fk_{hop.key}")
     row_N = parent_R[requests.row_N]
-    keep_N = row_N >= 0
-    if database[hop.reaches].time_column is not None:
-        time_R = times_of(con, hop.reaches)
-        keep_N &= time_R[np.maximum(row_N, 0)] <= cutoff_B[requests.sample_N]
-    pairs = np.unique(np.stack([requests.sample_N[keep_N], row_N[keep_N]]), axis=1)
+    linked_N = row_N >= 0
+    found = Requests(requests.sample_N[linked_N], row_N[linked_N])
+    pairs = np.unique(np.stack(_known(con, database, hop.reaches, found, cutoff_B)), axis=1)
     return Requests(pairs[0], pairs[1])
+
+
+def _known(
+    con: Connection, database: DatabaseSpec, table: str, requests: Requests, cutoff_B: Array
+) -> Requests:
+    """The requests whose row is not later than its sample's cutoff."""
+    if database[table].time_column is None:
+        return requests
+    keep_N = times_of(con, table)[requests.row_N] <= cutoff_B[requests.sample_N]
+    return Requests(requests.sample_N[keep_N], requests.row_N[keep_N])
 
 
 def column_of(con: Connection, table: str, column: str) -> Array:
@@ -196,6 +207,7 @@ def _as_index(
         sample_N, row_N = pairs[0], pairs[1]
         timed = database[path.table].time_column is not None
         time_N = times_of(con, path.table)[row_N] if timed else row_N
+        time_N = np.where(time_N == NEVER, -NEVER, time_N)
         order = np.lexsort((row_N, time_N, sample_N))
         sample_N, row_N = sample_N[order], row_N[order]
     counts_B = np.bincount(sample_N, minlength=count)

@@ -1,7 +1,8 @@
 """Relation paths: the ways from an entity along foreign keys to the rows a sample gathers.
 
-A hop goes *down* (one to many: from a row to the rows that reference it) or *up* (many to one: to the
-row it references). A path ends with a hop down, since parents are read by their child row directly.
+A hop goes *down* (one to many: from a row to the rows that reference it) or *up* (many to one: to
+the row it references). A path ends with a hop down, since parents are read by their child row
+directly.
 """
 
 from collections.abc import Iterator, Sequence
@@ -59,9 +60,7 @@ def unreached_tables(database: DatabaseSpec, paths: Sequence[RelationPath]) -> t
     reached = {path.table for path in paths}
     grown = True
     while grown:
-        parents = {
-            key.references_table for name in reached for key in database[name].foreign_keys
-        }
+        parents = {key.references_table for name in reached for key in database[name].foreign_keys}
         grown = not parents <= reached
         reached |= parents
     return tuple(name for name in database.names if name not in reached)
@@ -93,9 +92,7 @@ def _walk(
         yield from _walk(database, hops[-1].reaches, depth, hops)
 
 
-def _follow(
-    database: DatabaseSpec, entity_table: str, tables: Sequence[str]
-) -> tuple[Hop, ...]:
+def _follow(database: DatabaseSpec, entity_table: str, tables: Sequence[str]) -> tuple[Hop, ...]:
     hops: list[Hop] = []
     here = entity_table
     for name in tables:
@@ -117,8 +114,11 @@ def _follow(
 def _named(database: DatabaseSpec, hops: tuple[Hop, ...]) -> RelationPath:
     parts = []
     for hop in hops:
-        keys = database[hop.table].foreign_keys
-        target = keys[hop.key].references_table
-        ambiguous = sum(key.references_table == target for key in keys) > 1
-        parts.append(hop.reaches + (f"[{'+'.join(keys[hop.key].columns)}]" if ambiguous else ""))
+        key = database[hop.table].foreign_keys[hop.key]
+        here = key.references_table if hop.direction == "down" else hop.table
+        told = "+".join(key.columns)
+        if key.references_table == hop.table:
+            told += f" {hop.direction}"
+        ambiguous = sum(way.reaches == hop.reaches for way in _hops_from(database, here)) > 1
+        parts.append(f"{hop.reaches}[{told}]" if ambiguous else hop.reaches)
     return RelationPath(name="/".join(parts), table=hops[-1].reaches, hops=hops)

@@ -11,7 +11,7 @@ class RawColumn(Record):
     """A column that must be there, and the DuckDB type it is cast to."""
 
     name: str
-    type: str
+    type: str = Field(pattern=r"^[^;]+$")
 
 
 class RawTable(Record):

@@ -4,11 +4,15 @@
 ``aligned.links_<table>`` holds ``_row`` and one ``_fk_<i>`` per foreign key: the ``_row`` it names.
 """
 
+from typing import TypeAlias
+
 import duckdb
 
 from nexus_model.schema import DataError, TableSpec
 
-Connection = duckdb.DuckDBPyConnection
+Connection: TypeAlias = duckdb.DuckDBPyConnection
+
+_OURS = ("_row", "_time")
 
 
 def quoted(name: str) -> str:
@@ -26,7 +30,7 @@ def numbered_select(con: Connection, source: str, table: TableSpec) -> str:
         DataError: a key or time column is not among the columns of ``source``.
     """
     described = con.sql(f"describe {source}").fetchall()
-    types = {row[0]: str(row[1]) for row in described if not row[0].startswith("_")}
+    types = {row[0]: str(row[1]) for row in described if row[0] not in _OURS}
     needed = (*table.key_columns, *([table.time_column] if table.time_column else []))
     for column in needed:
         if column not in types:
@@ -40,7 +44,8 @@ def numbered_select(con: Connection, source: str, table: TableSpec) -> str:
     time = f"cast({quoted(table.time_column)} as timestamp)" if table.time_column else "null"
     return (
         f"select {columns}, row_number() over (order by {order}) - 1 as _row, "
-        f"cast({time} as timestamp) as _time from ({source}) order by _row"
+        # The text may end in a comment.
+        f"cast({time} as timestamp) as _time from ({source}\n) order by _row"
     )
 
 
@@ -61,18 +66,40 @@ def links_select(table: TableSpec) -> str:
     )
 
 
+def check_unique(con: Connection, relation: str, table: str, columns: tuple[str, ...]) -> None:
+    """Refuse a key that names several rows of a relation (quoted); NULL names none.
+
+    Raises:
+        DataError: with the rows too many, and one such key.
+    """
+    keys = ", ".join(quoted(column) for column in columns)
+    known = " and ".join(f"{quoted(column)} is not null" for column in columns)
+    twice = con.sql(
+        f"select {keys}, count(*) - 1 from {relation} where {known} "
+        f"group by {keys} having count(*) > 1 order by {keys}"
+    ).fetchall()
+    if twice:
+        example = twice[0][0] if len(columns) == 1 else twice[0][:-1]
+        raise DataError(
+            "key is not unique",
+            table=table,
+            column="+".join(columns),
+            rows=sum(row[-1] for row in twice),
+            example=example,
+        )
+
+
 def check_links(con: Connection, table: TableSpec) -> None:
     """Refuse a link table with more rows than its table: some referenced key is not unique."""
     counted = con.sql(
         f"select (select count(*) from aligned.{quoted(table.name)}), "
         f"(select count(*) from aligned.{quoted('links_' + table.name)})"
     ).fetchall()[0]
-    if counted[0] != counted[1]:
-        raise DataError(
-            "a foreign key names more than one row of the referenced table",
-            table=table.name,
-            rows=counted[1] - counted[0],
-        )
+    if counted[0] == counted[1]:
+        return
+    for key in table.foreign_keys:
+        parent = key.references_table
+        check_unique(con, f"aligned.{quoted(parent)}", parent, key.references_columns)
 
 
 def number_rows(con: Connection, source: str, table: TableSpec) -> None:

@@ -7,6 +7,7 @@ become visible when their window closes.
 
 import datetime as dt
 from enum import StrEnum
+from typing import TypeAlias
 
 import duckdb
 
@@ -21,7 +22,7 @@ from nexus_model.schema import (
     TaskSpec,
 )
 
-Connection = duckdb.DuckDBPyConnection
+Connection: TypeAlias = duckdb.DuckDBPyConnection
 
 
 class Split(StrEnum):

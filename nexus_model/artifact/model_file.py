@@ -1,7 +1,7 @@
-"""The model artifact: recipe, tokenizer, configuration, weights and provenance as one ``.nxf`` file.
+"""The model artifact: recipe, tokenizer, configuration, weights, provenance as one ``.nxf`` file.
 
-Members: ``recipe.json``, ``tokenizer.json``, ``config.json``, ``weights.safetensors`` (fp32, or INT8
-matrices with their scales), ``metrics.json``, ``lineage.json``, ``optimization.json``.
+Members: ``recipe.json``, ``tokenizer.json``, ``config.json``, ``weights.safetensors`` (fp32, or
+INT8 matrices with their scales), ``metrics.json``, ``lineage.json``, ``optimization.json``.
 """
 
 import json

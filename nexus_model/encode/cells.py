@@ -32,6 +32,7 @@ class NumericalCells(nn.Module):
             nn.init.uniform_(parameter, -bound, bound)
 
     def forward(self, values_RCF: Tensor, present_RC: Tensor) -> Tensor:
+        values_RCF = values_RCF.to(self.weight_CFD.dtype)
         cells_RCD = torch.einsum("rcf,cfd->rcd", values_RCF, self.weight_CFD) + self.bias_CD
         return torch.where(present_RC[..., None], cells_RCD, self.missing_CD)
 

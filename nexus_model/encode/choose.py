@@ -39,9 +39,7 @@ EncoderConfig = Annotated[
 ]
 
 
-def build_row_encoder(
-    config: EncoderConfig, columns: int, width: int, dropout: float
-) -> nn.Module:
+def build_row_encoder(config: EncoderConfig, columns: int, width: int, dropout: float) -> nn.Module:
     """The encoder of single rows: ``cells_RCD -> rows_RD``."""
     match config:
         case StandardConfig():

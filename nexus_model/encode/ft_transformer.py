@@ -1,7 +1,7 @@
 """FT-Transformer: the cells of a row are tokens, attention mixes them, a [CLS] token is the row.
 
-R rows, C columns, D width. Gorishniy et al. 2021 (Revisiting Deep Learning Models for Tabular Data),
-section 3.3, pre-norm. DIFFERS: SwiGLU instead of ReGLU; the first block keeps its norm.
+R rows, C columns, D width. Gorishniy et al. 2021 (Revisiting Deep Learning Models for Tabular
+Data), section 3.3, pre-norm. DIFFERS: SwiGLU instead of ReGLU; the first block keeps its norm.
 """
 
 import torch

@@ -3,6 +3,8 @@
 R rows, C columns, D width.
 """
 
+import warnings
+
 from torch import Tensor, nn
 
 from nexus_model.layers.feed_forward import FeedForward
@@ -15,15 +17,16 @@ class StandardTabularEncoder(nn.Module):
     def __init__(self, columns: int, width: int, blocks: int, dropout: float) -> None:
         super().__init__()
         self.columns, self.width = columns, width
-        self.project = nn.Linear(columns * width, width)
-        self.blocks = nn.ModuleList(
-            FeedForward(width, 2 * width, dropout) for _ in range(blocks)
-        )
+        with warnings.catch_warnings():
+            # A table of keys alone has no cells: its rows start from the bias.
+            warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
+            self.project = nn.Linear(columns * width, width)
+        self.blocks = nn.ModuleList(FeedForward(width, 2 * width, dropout) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)
 
     def forward(self, cells_RCD: Tensor) -> Tensor:
         check_shape(cells_RCD, "R C D", C=self.columns, D=self.width)
-        rows_RD = self.project(cells_RCD.flatten(1))
+        rows_RD = self.project(cells_RCD.flatten(1).to(self.project.weight.dtype))
         for block in self.blocks:
             rows_RD = block(rows_RD)
         return self.norm(rows_RD)

@@ -14,6 +14,16 @@ from nexus_model.tokenize.batch import TableRows
 from nexus_model.tokenize.statistics import TableTokenizer
 
 
+def part_name(table: str) -> str:
+    """A table's name as that of a module: unchanged, unless torch would refuse it.
+
+    >>> part_name("orders"), part_name("items"), part_name("2024.orders")
+    ('orders', 'items%', '2024%2Eorders')
+    """
+    name = table.replace("%", "%25").replace(".", "%2E")
+    return f"{name}%" if hasattr(nn.ModuleDict(), name) else name
+
+
 class TableEncoder(nn.Module):
     """Cell embeddings and row encoder of one table."""
 
@@ -36,13 +46,13 @@ class ParentReader(nn.Module):
         self.parents = {table.table: table.parents for table in tables}
         self.projections = nn.ModuleDict(
             {
-                f"{table.table}:{index}": nn.Linear(width, width, bias=False)
+                f"{part_name(table.table)}:{index}": nn.Linear(width, width, bias=False)
                 for table in tables
                 for index in range(len(table.parents))
             }
         )
         self.norms = nn.ModuleDict(
-            {table.table: nn.LayerNorm(width) for table in tables if table.parents}
+            {part_name(table.table): nn.LayerNorm(width) for table in tables if table.parents}
         )
 
     def forward(
@@ -51,14 +61,14 @@ class ParentReader(nn.Module):
     ) -> Tensor:  # fmt: skip
         total_RD = rows_RD[table]
         for index, parent in enumerate(self.parents[table]):
-            offered_RD = self.projections[f"{table}:{index}"](read_RD[parent])
+            offered_RD = self.projections[f"{part_name(table)}:{index}"](read_RD[parent])
             padded_RD = torch.cat([offered_RD, offered_RD.new_zeros(1, offered_RD.shape[1])])
             total_RD = total_RD + padded_RD[parents_RP[:, index]]
-        return self.norms[table](total_RD)
+        return self.norms[part_name(table)](total_RD)
 
 
 class DatabaseEncoder(nn.Module):
-    """Every unique row of a batch once: own cells, then ``parent_hops`` rounds of reading parents."""
+    """Every unique row of a batch once: own cells, then ``parent_hops`` reads of parents."""
 
     def __init__(
         self,
@@ -70,13 +80,17 @@ class DatabaseEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.tables = nn.ModuleDict(
-            {t.table: TableEncoder(t, configs[t.table], width, dropout) for t in tables}
+            {
+                part_name(table.table): TableEncoder(table, configs[table.table], width, dropout)
+                for table in tables
+            }
         )
+        self.names = tuple(table.table for table in tables)
         self.read_parents = ParentReader(tables, width)
         self.parent_hops = parent_hops
 
     def forward(self, tables: Mapping[str, TableRows]) -> dict[str, Tensor]:
-        own_RD = {name: encoder(tables[name]) for name, encoder in self.tables.items()}
+        own_RD = {name: self.tables[part_name(name)](tables[name]) for name in self.names}
         read_RD = own_RD
         for _ in range(self.parent_hops):
             read_RD = {

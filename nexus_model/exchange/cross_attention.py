@@ -41,9 +41,7 @@ class CrossContextualAttention(nn.Module):
         """Keys and values of the rows, the same in every cycle."""
         return self.attend.keys_and_values(memory.rows_BKD)
 
-    def forward(
-        self, state_BQD: Tensor, offered: tuple[Tensor, Tensor], memory: Memory
-    ) -> Tensor:
+    def forward(self, state_BQD: Tensor, offered: tuple[Tensor, Tensor], memory: Memory) -> Tensor:
         normed_BQD = self.norm(state_BQD)
         k_BHQW, v_BHQW = self.attend.keys_and_values(normed_BQD)
         k_BHKW, v_BHKW = offered
@@ -63,9 +61,7 @@ class OwnTableAttention(nn.Module):
         """Keys and values of the rows, the same in every cycle."""
         return self.attend.keys_and_values(memory.rows_BKD)
 
-    def forward(
-        self, state_BQD: Tensor, offered: tuple[Tensor, Tensor], memory: Memory
-    ) -> Tensor:
+    def forward(self, state_BQD: Tensor, offered: tuple[Tensor, Tensor], memory: Memory) -> Tensor:
         own_QK = memory.path_Q[:, None] == memory.path_K
         keep_BQK = own_QK & memory.keep_BK[:, None]
         return state_BQD + self.attend.read(self.norm(state_BQD), offered, keep_BQK)

@@ -35,7 +35,7 @@ class Head(nn.Module):
 
 
 def prediction(kind: TaskKind, raw_BY: Tensor, scale: LabelScale) -> Tensor:
-    """Raw outputs in the units of the label: ``[B]``, or probabilities ``[B, Y]`` of the classes."""
+    """Raw outputs in the units of the label ``[B]``, or probabilities ``[B, Y]`` of the classes."""
     match kind:
         case TaskKind.REGRESSION:
             return raw_BY[:, 0] * scale.spread + scale.center

@@ -19,7 +19,7 @@ from nexus_model.align.relate import quoted
 from nexus_model.apply import predict_samples
 from nexus_model.artifact.model_file import NexusFlowModelArtifact
 from nexus_model.optimize.int8 import dequantize_weights
-from nexus_model.schema import DataError, TaskKind
+from nexus_model.schema import ConfigurationError, DataError, TaskKind
 from nexus_model.tokenize.prepare import index_paths, task_tensors
 
 Cutoff = dt.datetime | dt.date | str | None
@@ -32,9 +32,7 @@ class Predictor:
         self.artifact = artifact
         self.model = artifact.build()
 
-    def predict(
-        self, frames: Mapping[str, Any], cutoff: Cutoff = None
-    ) -> pa.Table:
+    def predict(self, frames: Mapping[str, Any], cutoff: Cutoff = None) -> pa.Table:
         """One prediction per row of the entity table's frame, in its order.
 
         ``frames`` maps table names to pandas, polars or Arrow frames of raw tables. ``cutoff`` is
@@ -46,6 +44,7 @@ class Predictor:
 
         Raises:
             DataError: a table or column is missing or does not cast, or the cutoff is missing.
+            ConfigurationError: the cutoff is no moment, or the task takes none.
         """
         keys, _, found = self._predict(frames, cutoff)
         return self._as_table(keys, found)
@@ -53,7 +52,7 @@ class Predictor:
     def predict_rows(self, frames: Mapping[str, Any], cutoff: Cutoff = None) -> np.ndarray:
         """Predictions by row number of the aligned entity table, NaN where none was asked."""
         _, rows_B, found = self._predict(frames, cutoff)
-        placed = np.full((int(rows_B.max()) + 1, *found.shape[1:]), np.nan)
+        placed = np.full((int(rows_B.max(initial=-1)) + 1, *found.shape[1:]), np.nan)
         placed[rows_B] = found
         return placed
 
@@ -83,11 +82,18 @@ class Predictor:
     def _moment(self, cutoff: Cutoff) -> dt.datetime | None:
         task = self.artifact.recipe.task
         if task.horizon_days is None:
+            if cutoff is not None:
+                raise ConfigurationError(
+                    f"task {task.name} has no cutoffs: it reads every row, whatever its time"
+                )
             return None
         if cutoff is None:
             raise DataError("predict needs cutoff=..., the moment asked about", table=task.name)
         if isinstance(cutoff, str):
-            cutoff = dt.datetime.fromisoformat(cutoff)
+            try:
+                cutoff = dt.datetime.fromisoformat(cutoff)
+            except ValueError as error:
+                raise ConfigurationError(f"cutoff must be ISO 8601, got {cutoff!r}") from error
         if not isinstance(cutoff, dt.datetime):
             cutoff = dt.datetime.combine(cutoff, dt.time())
         return cutoff.astimezone(dt.UTC).replace(tzinfo=None) if cutoff.tzinfo else cutoff

@@ -6,6 +6,7 @@ R rows, C columns, L sub-words, F features of a timestamp.
 import re
 import zlib
 from statistics import NormalDist
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +21,7 @@ from nexus_model.tokenize.statistics import (
 )
 
 Array = np.ndarray
-Column = pa.Array | pa.ChunkedArray
+Column: TypeAlias = pa.Array | pa.ChunkedArray
 
 MISSING, UNKNOWN, FIRST_ID = 0, 1, 2
 TEMPORAL_FEATURES = 5
@@ -31,10 +32,29 @@ KNOTS = 65
 
 
 def numbers(column: Column) -> Array:
-    """float64 values; missing, NaN and infinite are NaN."""
-    values = np.array(pc.cast(column, pa.float64()).to_numpy(), dtype=np.float64)
+    """float64 values; missing, NaN, infinite and text that is no number are NaN.
+
+    >>> numbers(pa.array([2**60, None])).tolist()
+    [1.152921504606847e+18, nan]
+    """
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        column = pa.array([_number(text) for text in column.to_pylist()], pa.float64())
+    values = _floats(column)
     values[~np.isfinite(values)] = np.nan
     return values
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None
+
+
+def _floats(column: Column) -> Array:
+    # Whole numbers beyond 2**53 are rounded, not refused.
+    cast = pc.cast(column, pa.float64(), safe=False)
+    return np.array(cast.to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
 def fit_numerical(name: str, values_R: Array, scaling: NumericalScaling) -> NumericalColumn:
@@ -48,12 +68,24 @@ def fit_numerical(name: str, values_R: Array, scaling: NumericalScaling) -> Nume
         return NumericalColumn(name=name, mean=0.0, std=1.0)
     knots: tuple[float, ...] = ()
     if scaling is NumericalScaling.QUANTILE:
-        found = np.unique(np.quantile(present, np.linspace(0, 1, KNOTS)))
+        # A quarter of it, so that no difference of two values overflows.
+        found = np.unique(np.quantile(present / 4, np.linspace(0, 1, KNOTS)) * 4)
         knots = tuple(float(knot) for knot in found) if len(found) > 1 else ()
-    std = float(present.std())
-    return NumericalColumn(
-        name=name, mean=float(present.mean()), std=std if std > 1e-12 else 1.0, knots=knots
-    )
+    mean, std = _mean_and_std(present)
+    return NumericalColumn(name=name, mean=mean, std=std, knots=knots)
+
+
+def _mean_and_std(present: Array) -> tuple[float, float]:
+    """Finite even where squares overflow; a constant is its own mean, with deviation 1."""
+    if present.min() == present.max():
+        return float(present[0]), 1.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, std = float(present.mean()), float(present.std())
+    if not np.isfinite(std):
+        largest = float(np.abs(present).max())
+        shares = present / largest
+        mean, std = float(shares.mean()) * largest, float(shares.std()) * largest
+    return mean, std if std > 1e-12 else 1.0
 
 
 def encode_numerical(values_R: Array, fitted: NumericalColumn) -> tuple[Array, Array]:
@@ -65,7 +97,8 @@ def encode_numerical(values_R: Array, fitted: NumericalColumn) -> tuple[Array, A
         scores = np.array([NormalDist().inv_cdf(share) for share in grid])
         scaled_R = np.interp(rank_R, grid, scores)
     else:
-        scaled_R = (values_R - fitted.mean) / fitted.std
+        with np.errstate(over="ignore"):
+            scaled_R = (values_R - fitted.mean) / fitted.std
     scaled_R = np.where(present_R, np.clip(scaled_R, -CLIP, CLIP), 0.0)
     return scaled_R.astype(np.float32), present_R
 
@@ -94,8 +127,7 @@ def encode_categorical(column: Column, fitted: CategoricalColumn) -> Array:
 
 def microseconds(column: Column) -> Array:
     """Timestamps as float64 microseconds since 1970; missing is NaN."""
-    stamps = pc.cast(pc.cast(column, pa.timestamp("us")), pa.int64())
-    return np.asarray(pc.cast(stamps, pa.float64()).to_numpy(), dtype=np.float64)
+    return _floats(pc.cast(pc.cast(column, pa.timestamp("us"), safe=False), pa.int64()))
 
 
 def years_from(stamps_R: Array, origin_R: Array | float) -> Array:
@@ -116,9 +148,7 @@ def season(stamps_R: Array) -> Array:
     return np.nan_to_num(waves_R2).astype(np.float32)
 
 
-def encode_temporal(
-    stamps_R: Array, years_R: Array, fitted: TemporalColumn
-) -> tuple[Array, Array]:
+def encode_temporal(stamps_R: Array, years_R: Array, fitted: TemporalColumn) -> tuple[Array, Array]:
     """Scaled distance, season and weekday as sine and cosine: float32 [R, 5]; and present [R]."""
     scaled_R, present_R = encode_numerical(
         years_R, NumericalColumn(name=fitted.name, mean=fitted.mean, std=fitted.std)
@@ -146,9 +176,7 @@ def encode_text(column: Column, fitted: TextColumn) -> Array:
 
 def _pieces(text: str) -> list[str]:
     words = re.findall(r"\w+", text.lower())
-    triples = [
-        f"<{word}>"[at : at + 3] for word in words for at in range(max(1, len(word)))
-    ]
+    triples = [f"<{word}>"[at : at + 3] for word in words for at in range(max(1, len(word)))]
     return list(dict.fromkeys([*words, *triples]))
 
 

@@ -1,12 +1,13 @@
 """Fit on visible training rows, then encode every row: aligned tables -> TableTensors."""
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
-from nexus_model.align.index import NEVER, PathIndex, column_of, times_of
+from nexus_model.align.index import NEVER, PathIndex, SampleTimes, column_of, times_of
 from nexus_model.align.paths import RelationPath
 from nexus_model.align.relate import quoted
 from nexus_model.schema import DatabaseSpec, SemanticType, TableSpec, TaskKind, TaskSpec
@@ -21,7 +22,7 @@ from nexus_model.tokenize.statistics import (
 )
 from nexus_model.tokenize.table_tensors import TableTensors
 
-Connection = duckdb.DuckDBPyConnection
+Connection: TypeAlias = duckdb.DuckDBPyConnection
 Array = np.ndarray
 
 
@@ -33,16 +34,23 @@ def feature_table(con: Connection, table: TableSpec) -> pa.Table:
     ).to_arrow_table()
 
 
-def parent_rows(con: Connection, database: DatabaseSpec, table: TableSpec) -> Array:
-    """int64 [R, P] row of each parent; -1 if there is none or it is later than the row itself."""
+def parent_rows(con: Connection, database: DatabaseSpec, table: TableSpec, *, dated: bool) -> Array:
+    """int64 [R, P] row of each parent, -1 if there is none.
+
+    Where samples are ``dated``, a parent later than the row itself is none; and a row without a
+    time, which may be seen at any moment, has no parent that has one.
+    """
     time_R = times_of(con, table.name)
+    if table.time_column is None:
+        time_R = np.full_like(time_R, -NEVER)
     links = quoted("links_" + table.name)
     found = []
     for index, key in enumerate(table.foreign_keys):
         parent_R = column_of(con, links, f"_fk_{index}")
-        if database[key.references_table].time_column is not None:
-            later_R = times_of(con, key.references_table)[np.maximum(parent_R, 0)] > time_R
-            parent_R = np.where(later_R, -1, parent_R)
+        if dated and database[key.references_table].time_column is not None:
+            # The parent of none, -1, is the last entry.
+            moment_R = np.append(times_of(con, key.references_table), NEVER)[parent_R]
+            parent_R = np.where(moment_R > time_R, -1, parent_R)
         found.append(parent_R)
     return np.stack(found, axis=1) if found else np.zeros((len(time_R), 0), np.int64)
 
@@ -66,8 +74,8 @@ def visible_rows(
     while grown:
         before = sum(int(mask.sum()) for mask in seen.values())
         for name, parents_RP in tables.items():
-            for index, key in enumerate(database[name].foreign_keys):
-                rows = parents_RP[seen[name], index]
+            for number, key in enumerate(database[name].foreign_keys):
+                rows = parents_RP[seen[name], number]
                 seen[key.references_table][rows[rows >= 0]] = True
         grown = sum(int(mask.sum()) for mask in seen.values()) > before
     return seen
@@ -136,8 +144,7 @@ def encode_table(
             columns.encode_temporal(stamps_R, columns.years_from(stamps_R, origin), stamp)
         )
     categorical = [
-        columns.encode_categorical(features[column.name], column)
-        for column in fitted.categorical
+        columns.encode_categorical(features[column.name], column) for column in fitted.categorical
     ]
     text = [columns.encode_text(features[column.name], column) for column in fitted.text]
     length = max((column.length for column in fitted.text), default=0)
@@ -166,30 +173,34 @@ def fit_label(task: TaskSpec, label_B: Array) -> LabelScale:
     return LabelScale(center=float(np.median(label_B)), spread=spread if spread > 1e-12 else 1.0)
 
 
-def fit_entity_ages(
-    features: pa.Table, entity: TableSpec, entity_B: Array, cutoff_B: Array
-) -> tuple[TemporalColumn, ...]:
+def entity_stamps(con: Connection, entity: TableSpec, times: SampleTimes) -> dict[str, Array]:
+    """Timestamps of each sample's entity, microseconds; NaN where its row is not known yet."""
+    features = feature_table(con, entity)
+    late_B = times_of(con, entity.name)[times.entity_B] > times.cutoff_B
+    later_B = late_B & (entity.time_column is not None)
+    return {
+        name: np.where(later_B, np.nan, columns.microseconds(features[name])[times.entity_B])
+        for name in entity.columns_of(SemanticType.TIMESTAMP)
+    }
+
+
+def fit_entity_ages(stamps: Mapping[str, Array], cutoff_B: Array) -> tuple[TemporalColumn, ...]:
     """Scale of the years between an entity's timestamps and the cutoffs it is asked at."""
-    found = []
-    for name in entity.columns_of(SemanticType.TIMESTAMP):
-        stamps_B = columns.microseconds(features[name])[entity_B]
-        years_B = columns.years_from(cutoff_B.astype(np.float64), stamps_B)
-        found.append(columns.fit_temporal(name, years_B))
-    return tuple(found)
+    moments_B = cutoff_B.astype(np.float64)
+    return tuple(
+        columns.fit_temporal(name, columns.years_from(moments_B, stamps_B))
+        for name, stamps_B in stamps.items()
+    )
 
 
-def encode_clock(
-    tokenizer: Tokenizer, features: pa.Table, entity_B: Array, cutoff_B: Array
-) -> Array:
-    """float32 [B, clock width]: season of the cutoff, then age and presence per entity timestamp."""
+def encode_clock(tokenizer: Tokenizer, stamps: Mapping[str, Array], cutoff_B: Array) -> Array:
+    """float32 [B, clock width]: season of the cutoff; age, presence of each entity timestamp."""
     if not tokenizer.dated:
-        return np.zeros((len(entity_B), 0), np.float32)
+        return np.zeros((len(cutoff_B), 0), np.float32)
     moments_B = cutoff_B.astype(np.float64)
     parts = [columns.season(moments_B)]
     for column in tokenizer.entity_ages:
-        stamps_B = columns.microseconds(features[column.name])[entity_B]
-        cells_BF, present_B = columns.encode_temporal(
-            stamps_B, columns.years_from(moments_B, stamps_B), column
-        )
+        years_B = columns.years_from(moments_B, stamps[column.name])
+        cells_BF, present_B = columns.encode_temporal(stamps[column.name], years_B, column)
         parts.append(np.stack([cells_BF[:, 0], present_B], axis=1))
     return np.concatenate(parts, axis=1).astype(np.float32)

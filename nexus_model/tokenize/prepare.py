@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import duckdb
 import numpy as np
@@ -12,6 +13,7 @@ from nexus_model.tokenize.batch import TaskTensors
 from nexus_model.tokenize.fit import (
     encode_clock,
     encode_table,
+    entity_stamps,
     feature_table,
     fit_entity_ages,
     fit_label,
@@ -22,17 +24,14 @@ from nexus_model.tokenize.fit import (
 from nexus_model.tokenize.statistics import NumericalScaling, Tokenizer
 from nexus_model.tokenize.table_tensors import TableTensors, open_tensors, write_tensors
 
-Connection = duckdb.DuckDBPyConnection
+Connection: TypeAlias = duckdb.DuckDBPyConnection
 Array = np.ndarray
 
 
-def index_paths(
-    con: Connection, recipe: Recipe, times: SampleTimes
-) -> tuple[PathIndex, ...]:
+def index_paths(con: Connection, recipe: Recipe, times: SampleTimes) -> tuple[PathIndex, ...]:
     """The index of every path of the recipe."""
     return tuple(
-        index_path(con, recipe.database, plan.path, times, plan.max_rows)
-        for plan in recipe.plans
+        index_path(con, recipe.database, plan.path, times, plan.max_rows) for plan in recipe.plans
     )
 
 
@@ -46,8 +45,10 @@ def fit_tokenizer(
     scaling: NumericalScaling = NumericalScaling.STANDARD,
 ) -> Tokenizer:
     """Statistics of the rows that training samples see; ``train_B`` is a bool per sample."""
-    database = recipe.database
-    parents = {table.name: parent_rows(con, database, table) for table in database.tables}
+    database, dated = recipe.database, recipe.task.horizon_days is not None
+    parents = {
+        table.name: parent_rows(con, database, table, dated=dated) for table in database.tables
+    }
     seen = visible_rows(parents, database, recipe.paths, indexes, train_B)
     fitted = tuple(
         fit_table(
@@ -55,18 +56,13 @@ def fit_tokenizer(
         )
         for table in database.tables
     )
-    dated = recipe.task.horizon_days is not None
-    ages = fit_entity_ages(
-        feature_table(con, recipe.entity),
-        recipe.entity,
-        times.entity_B[train_B],
-        times.cutoff_B[train_B],
-    )
+    asked = SampleTimes(times.entity_B[train_B], times.cutoff_B[train_B])
+    stamps = entity_stamps(con, recipe.entity, asked)
     return Tokenizer(
         tables=fitted,
         label=fit_label(recipe.task, label_B[train_B]),
         entity_table=recipe.entity.name,
-        entity_ages=ages if dated else (),
+        entity_ages=fit_entity_ages(stamps, asked.cutoff_B) if dated else (),
         dated=dated,
     )
 
@@ -75,14 +71,14 @@ def encode_database(
     con: Connection, recipe: Recipe, tokenizer: Tokenizer
 ) -> dict[str, TableTensors]:
     """Every table as tensors."""
-    database = recipe.database
+    database, dated = recipe.database, recipe.task.horizon_days is not None
     return {
         table.name: encode_table(
             feature_table(con, table),
             table,
             tokenizer[table.name],
             times_of(con, table.name),
-            parent_rows(con, database, table),
+            parent_rows(con, database, table, dated=dated),
         )
         for table in database.tables
     }
@@ -97,9 +93,8 @@ def task_tensors(
     label_B: Array | None = None,
 ) -> TaskTensors:
     """Everything a batch is built from; labels are NaN where they are not known."""
-    clock_BF = encode_clock(
-        tokenizer, feature_table(con, recipe.entity), times.entity_B, times.cutoff_B
-    )
+    stamps = entity_stamps(con, recipe.entity, times)
+    clock_BF = encode_clock(tokenizer, stamps, times.cutoff_B)
     unknown_B = np.full(len(times.entity_B), np.nan)
     return TaskTensors(
         encode_database(con, recipe, tokenizer),
@@ -113,7 +108,7 @@ def task_tensors(
 
 
 def write_index(folder: Path, times: SampleTimes, indexes: Sequence[PathIndex]) -> None:
-    """One ``.npy`` file per array: the samples' entity and cutoff, offsets and rows of each path."""
+    """One ``.npy`` file per array: the samples' entity and cutoff; each path's offsets and rows."""
     folder.mkdir(parents=True, exist_ok=True)
     _save(folder / "entity_B.npy", times.entity_B)
     _save(folder / "cutoff_B.npy", times.cutoff_B)

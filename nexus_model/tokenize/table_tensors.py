@@ -52,9 +52,7 @@ def write_tensors(folder: Path, tensors: TableTensors) -> None:
 
 def open_tensors(folder: Path) -> TableTensors:
     """Memory-map the arrays of a folder; nothing is read until it is used."""
-    return TableTensors(
-        *(_mapped(folder / f"{name}.npy") for name in TableTensors._fields)
-    )
+    return TableTensors(*(_mapped(folder / f"{name}.npy") for name in TableTensors._fields))
 
 
 def _mapped(path: Path) -> Array:

@@ -117,7 +117,7 @@ def train_step(
     """One step down the gradient; the loss and the gradient's norm before clipping."""
     state.optimizer.zero_grad(set_to_none=True)
     loss = task_loss(goal.task.kind, state.model(batch), batch.label_B, goal.scale)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.gradient_clipping)
     state.optimizer.step()
     return float(loss.detach()), float(norm)

@@ -3,11 +3,10 @@
 The file is safetensors with one JSON string of metadata; it is for resuming, never for serving.
 """
 
-import os
 from pathlib import Path
 
 import torch
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -26,11 +25,14 @@ class TrainingConfig(Record):
     lr: float = Field(1e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
     warmup_steps: int = Field(100, ge=0)
-    seed: int = 0
+    seed: int = Field(0, ge=0)
 
 
 class EpochReport(Record):
     """One epoch: mean training loss, validation score, and whether it is the best so far."""
+
+    # A score may be NaN, as that of a single class; JSON must give it back.
+    model_config = ConfigDict(ser_json_inf_nan="constants")
 
     epoch: int
     loss: float
@@ -41,6 +43,8 @@ class EpochReport(Record):
 
 class Progress(Record):
     """What is told between epochs."""
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")
 
     next_epoch: int = 0
     step: int = 0
@@ -88,11 +92,17 @@ def save_state(path: Path, state: TrainState, config: TrainingConfig) -> None:
     tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
     for index, moments in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value for key, value in moments.items()}
-    told = {"progress": state.progress.model_dump_json(), "config": config.model_dump_json()}
+    told = {"progress": state.progress.model_dump_json(), "config": _settings(state, config)}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, told)
-    os.replace(partial, path)
+    partial.replace(path)
+
+
+def _settings(state: TrainState, config: TrainingConfig) -> str:
+    """What a checkpoint must agree on to be continued: how is learned, and what."""
+    model = state.model
+    return "\n".join((config.model_dump_json(), model.config.model_dump_json(), *model.path_names))
 
 
 def load_state(path: Path, state: TrainState, config: TrainingConfig) -> bool:
@@ -101,7 +111,7 @@ def load_state(path: Path, state: TrainState, config: TrainingConfig) -> bool:
         return False
     with safe_open(path, framework="pt") as stored:
         told = stored.metadata()
-        if told.get("config") != config.model_dump_json():
+        if told.get("config") != _settings(state, config):
             return False
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     state.model.load_state_dict(_under("model.", tensors))
