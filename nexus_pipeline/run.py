@@ -1,6 +1,7 @@
 """Materialize from Python: the engine behind ``nexusflow train``, the same assets Dagster runs."""
 
 import os
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,12 +11,13 @@ import dagster as dg
 
 from nexus_model.schema import ConfigurationError, NexusError
 from nexus_pipeline.assembly import all_makings, build_definitions
-from nexus_pipeline.defs.making import STAGES
-from nexus_pipeline.defs.resources import home
+from nexus_pipeline.defs.making import STAGES, open_tracker
+from nexus_pipeline.defs.resources import default_resources, home
 from nexus_pipeline.project import ProjectConfig, load_project
 from nexus_pipeline.steps.records import Records
 
 DEFAULT_UI = ("http://127.0.0.1:3000", "http://127.0.0.1:5000")
+OWNER = "nexusflow.process"
 SHIPPED_SETTINGS = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"
 
 
@@ -41,8 +43,10 @@ def materialize(
         raise ConfigurationError(f"no task {task!r}; tasks are {', '.join(project.task_names)}")
     job = build_definitions(project).resolve_job_def(f"{project.project_name}_everything")
     with dagster_instance(project) as instance:
+        close_killed_runs(project, instance)
         result = job.execute_in_process(
             instance=instance,
+            tags={OWNER: f"{socket.gethostname()}:{os.getpid()}"},
             raise_on_error=False,
             asset_selection=list(_selected(project, stages, task)),
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
@@ -70,6 +74,28 @@ def dagster_instance(project: ProjectConfig) -> dg.DagsterInstance:
         (folder / "dagster.yaml").write_text(SHIPPED_SETTINGS, encoding="utf-8")
     os.environ["DAGSTER_HOME"] = str(folder)
     return dg.DagsterInstance.from_config(str(folder))
+
+
+def close_killed_runs(project: ProjectConfig, instance: dg.DagsterInstance) -> None:
+    """Close the runs of processes that are gone: they would count as under way for ever."""
+    under_way = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
+    for run in instance.get_runs(under_way):
+        host, _, pid = run.tags.get(OWNER, "").rpartition(":")
+        if host == socket.gethostname() and not _is_alive(int(pid)):
+            instance.report_run_failed(run, f"process {pid} is gone")
+            resource = default_resources(project)["tracker"]
+            tracker = open_tracker(resource.path, resource.experiment)  # type: ignore[attr-defined]
+            tracker.close_run(run.run_id, "KILLED")
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _selected(

@@ -18,7 +18,7 @@ from nexus_pipeline.steps.stored import Stored
 from nexus_pipeline.storage.resource import StoreResource
 from nexus_pipeline.tracking.resource import TrackerResource
 from nexus_pipeline.tracking.run_log import RunLog
-from nexus_pipeline.tracking.tracker import Tracker
+from nexus_pipeline.tracking.tracker import Status, Tracker
 
 STAGES = (
     "raw", "validated", "aligned", "tokenized", "trained", "optimized", "evaluated", "served",
@@ -80,7 +80,6 @@ def build_asset(project: ProjectConfig, making: Making) -> dg.AssetsDefinition:
         kinds=set(making.kinds),
         description=making.description,
         code_version=versioned(making.code),
-        pool="store_writer" if making.stage in STAGES[:3] else None,
     )
     def made(
         context: dg.AssetExecutionContext,
@@ -89,7 +88,7 @@ def build_asset(project: ProjectConfig, making: Making) -> dg.AssetsDefinition:
         progress: ProgressResource,
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         room = workshop(project, store, progress)
-        record, reused = make_or_reuse(making, room, tracker, context.run_id)
+        record, reused = make_or_reuse(making, room, tracker, context.run.run_id)
         metadata = {**as_metadata(record.shown), **record.stored.facts}
         metadata |= {"location": record.stored.location, "seconds": record.seconds}
         if reused:
@@ -124,6 +123,7 @@ def make_or_reuse(
     }
     runs = open_tracker(tracker.path, tracker.experiment)
     parent = runs.parent_run(run_id)
+    status: Status = "FAILED"
     try:
         with runs.run(making.key, parent, tags) as run:
             made = making.make(room, Doing(print_, upstream, run, runs.uri, tags))
@@ -131,13 +131,14 @@ def make_or_reuse(
             run.log_params(making.config)
             run.log_metrics({**numbers(made.stored.facts), "seconds": seconds})
             run.log_dataset(making.key, made.stored.sha256, made.stored.location)
-        runs.finish_parent(run_id)
+        status = "FINISHED"
     except NexusError as error:
-        runs.finish_parent(run_id, "FAILED")
         room.progress.line(f"{making.key}: failed: {error}")
         raise dg.Failure(
             description=str(error), metadata={"exit_code": error.exit_code}, allow_retries=False
         ) from error
+    finally:
+        runs.finish_parent(run_id, status)
     record = MadeRecord(
         key=making.key,
         fingerprint=print_,

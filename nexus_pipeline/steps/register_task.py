@@ -21,6 +21,7 @@ from nexus_pipeline.steps.serve_task import (
 )
 from nexus_pipeline.steps.stored import Stored
 from nexus_pipeline.storage import Store
+from nexus_pipeline.tracking import tracking_at
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,11 +48,10 @@ def register_task(
     evaluation = read_evaluation(project, task)
     recipe, frames = read_recipe(project, task), raw_frames(project, task, store)
     name, own = model_name(project, task), {**tags, **_version_tags(project, task)}
-    mlflow.set_tracking_uri(uri)
-    client = MlflowClient()
+    client = MlflowClient(tracking_uri=uri)
     moment = latest_moment(recipe.task, store)
     cutoff = {"cutoff": "" if moment is None else moment.isoformat()}
-    with mlflow.start_run(run_id=run_id), _without_hints():
+    with tracking_at(uri), mlflow.start_run(run_id=run_id), _without_hints():
         logged = mlflow.pyfunc.log_model(
             name="model",
             python_model=str(Path(__file__).parents[1] / "served_model.py"),

@@ -18,6 +18,7 @@ from nexus_pipeline.steps.optimize_task import FULL, artifact_folder
 from nexus_pipeline.steps.stored import Fact, Stored, relative
 from nexus_pipeline.steps.tokenize_task import open_tensors_of, read_splits
 from nexus_pipeline.storage import Store
+from nexus_pipeline.tracking import tracking_at
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -175,10 +176,10 @@ def champion_artifact(project: ProjectConfig, task: str, uri: str) -> Path | Non
     name = model_name(project, task)
     if _champion(MlflowClient(tracking_uri=uri), name) is None:
         return None
-    mlflow.set_tracking_uri(uri)
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
-    folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{name}@{CHAMPION}"))
-    return next(folder.rglob("*.nxf"))
+    with tracking_at(uri):
+        folder = mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{name}@{CHAMPION}")
+    return next(Path(folder).rglob("*.nxf"))
 
 
 def prediction_file(project: ProjectConfig, task: str) -> Path:

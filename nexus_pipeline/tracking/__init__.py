@@ -1,6 +1,6 @@
 """Where runs are recorded: MLflow, one run per materialization."""
 
 from nexus_pipeline.tracking.run_log import RunLog
-from nexus_pipeline.tracking.tracker import Tracker
+from nexus_pipeline.tracking.tracker import Tracker, tracking_at
 
-__all__ = ["RunLog", "Tracker"]
+__all__ = ["RunLog", "Tracker", "tracking_at"]

@@ -107,6 +107,12 @@ class Tracker:
         if parent is not None:
             self.client.set_terminated(parent, status)
 
+    def close_run(self, dagster_run_id: str, status: Status) -> None:
+        """Close whatever the Dagster run left running."""
+        said = f"tags.`{DAGSTER_RUN}` = '{dagster_run_id}' and attributes.status = 'RUNNING'"
+        for run in self.client.search_runs([self.experiment_id], said):
+            self.client.set_terminated(run.info.run_id, status)
+
     def _find_parent(self, dagster_run_id: str) -> str | None:
         found = self.client.search_runs(
             [self.experiment_id],

@@ -24,7 +24,7 @@ def store(tmp_path: Path) -> Store:
 
 def in_other_process(code: str, *arguments: object) -> subprocess.Popen[str]:
     """Start Python with ``code``."""
-    return subprocess.Popen(  # noqa: S603
+    return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -227,7 +227,7 @@ def test_waiting_for_a_lock_ends_with_the_name_of_the_cause(store: Store) -> Non
         "import duckdb, sys; con = duckdb.connect(sys.argv[1])\n"
         "print('held', flush=True); sys.stdin.read()"
     )
-    holder = subprocess.Popen(  # noqa: S603
+    holder = subprocess.Popen(
         [sys.executable, "-c", code, str(store.path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

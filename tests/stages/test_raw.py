@@ -188,7 +188,7 @@ def test_a_missing_file_is_named(tmp_path: Path, store: Store) -> None:
     ("spoil", "told"),
     [
         (lambda content: content[:-20], "truncated Parquet file"),
-        (lambda content: b"id,x\n1,2\n", "is not a Parquet file"),  # noqa: ARG005
+        (lambda content: b"id,x\n1,2\n", "is not a Parquet file"),
         (lambda content: content[:4] + bytes(200) + content[-4:], "damaged Parquet file"),
     ],
 )

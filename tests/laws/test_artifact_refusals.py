@@ -1,0 +1,112 @@
+"""What a loaded model refuses: wrong frames, wrong questions, and SQL that would reach out."""
+
+import pyarrow as pa
+import pytest
+from tiny import tiny_frames
+from tiny_artifact import CUTOFF, artifact, frames, predicted, predictor
+
+from nexus_model.align.recipe import RawColumn, SqlText
+from nexus_model.schema import ConfigurationError, DataError
+from nexus_model.serve.predictor import Predictor
+
+
+def replaced(table, column, place, value):
+    """The frames with one value of one column replaced, as text."""
+    frame = frames()[table]
+    texts = frame[column].cast(pa.string()).to_pylist()
+    texts[place] = value
+    at = frame.column_names.index(column)
+    return frames(**{table: frame.set_column(at, column, pa.array(texts))})
+
+
+def without(table, column=None):
+    """The frames without a table, or without a column of it."""
+    given = frames()
+    if column is None:
+        del given[table]
+    else:
+        given[table] = given[table].drop_columns([column])
+    return given
+
+
+first_id, first_shop = (tiny_frames()[table]["id"][0] for table in ("customers", "shops"))
+WRONG = {
+    "table": (without("orders"), "orders", None, None, None),
+    "column": (without("orders", "total"), "orders", "total", None, None),
+    "key": (without("orders", "customer_id"), "orders", "customer_id", None, None),
+    "number": (replaced("orders", "total", 3, "lots"), "orders", "total", 1, "lots"),
+    "moment": (replaced("prices", "set_at", 0, "soon"), "prices", "set_at", 1, "soon"),
+    "twice": (replaced("customers", "id", 1, str(first_id)), "customers", "id", 1, first_id),
+    "nobody": (replaced("customers", "id", 1, None), "customers", "id", 1, None),
+    "parent": (replaced("shops", "id", 1, str(first_shop)), "shops", "id", 1, first_shop),
+    "unknown": (frames(clients=frames()["customers"]), "clients", None, None, None),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_frames_are_refused_with_table_column_count_and_example(name):
+    given, table, column, rows, example = WRONG[name]
+    with pytest.raises(DataError) as caught:
+        predicted(given)
+    error = caught.value
+    assert (error.table, error.column, error.rows, error.example) == (table, column, rows, example)
+
+
+def test_a_dated_question_needs_a_cutoff_and_an_undated_one_takes_none():
+    with pytest.raises(DataError, match="again: predict needs cutoff="):
+        predicted(cutoff=None)
+    with pytest.raises(ConfigurationError, match="cutoff must be ISO 8601, got 'soon'"):
+        predicted(cutoff="soon")
+    with pytest.raises(ConfigurationError, match="task vip has no cutoffs"):
+        predictor(static=True).predict(frames(), CUTOFF)
+
+
+def with_model(name, sql):
+    """The predictor of a recipe with one more SQL model."""
+    given = artifact()
+    models = (SqlText(name=name, sql=sql), *given.recipe.models)
+    given.recipe = given.recipe.model_copy(update={"models": models})
+    return Predictor(given)
+
+
+def test_an_sql_model_of_a_tables_name_replaces_it():
+    found = with_model("orders", "select * replace (2 * total as total) from validated.orders;")
+    twice = frames()["orders"].to_pandas().assign(total=lambda orders: 2 * orders.total)
+    assert found.predict(frames(), CUTOFF).equals(predicted(frames(orders=twice)))
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select 1; select 2",
+        "copy (select 1) to 'stolen.csv'",
+        "attach 'other.db'",
+        "install httpfs",
+        "load httpfs",
+        "set enable_external_access = true",
+        "create table aligned.x as select 1",
+        "drop table validated.orders",
+        "",
+    ],
+)
+def test_sql_that_is_not_one_select_is_refused(sql):
+    with pytest.raises(ConfigurationError, match="SQL model 'extra' must be exactly one SELECT"):
+        with_model("extra", sql).predict(frames(), CUTOFF)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["read_csv('{}')", "'{}'", "read_text('{}')", "glob('{}')", "parquet_scan('{}')", "secret"],
+)
+def test_sql_cannot_reach_outside_its_database(source, tmp_path):
+    secret = pa.table({"id": [1]})
+    (tmp_path / "secret.csv").write_text("id\n1\n")
+    sql = f"select * from {source.format(tmp_path / 'secret.csv')}"
+    assert secret.num_rows == 1
+    with pytest.raises(ConfigurationError, match="SQL model 'extra' failed: "):
+        with_model("extra", sql).predict(frames(), CUTOFF)
+
+
+def test_a_column_type_is_a_type_and_no_second_statement():
+    with pytest.raises(ValueError, match="String should match pattern"):
+        RawColumn(name="a", type="int); drop table validated.orders; --")

@@ -1,0 +1,60 @@
+"""Short trainings on the tiny database, for tests of the loop, of resuming and of artifacts."""
+
+from functools import cache
+
+import torch
+from tiny import tiny_database, tiny_model
+
+from nexus_model.schema import TaskKind
+from nexus_model.train.loop import Goal, fit, new_state
+from nexus_model.train.state import TrainingConfig
+
+CONFIG = TrainingConfig(batch_size=16, epochs=4, patience=3, warmup_steps=3, lr=3e-3, seed=5)
+
+
+@cache
+def shop(kind=TaskKind.BINARY):
+    """The tiny database, made once."""
+    return tiny_database(kind)
+
+
+def goal_of(tiny, *, higher=True):
+    """Learn the tiny task."""
+    task, scale = tiny.recipe.task, tiny.tokenizer.label
+    return Goal(task=task, scale=scale, higher_is_better=higher)
+
+
+def fresh(tiny=None, config=CONFIG, seed=0):
+    """A training that has not begun; with dropout, so that random numbers are drawn."""
+    return new_state(tiny_model(tiny or shop(), seed, dropout=0.3), config)
+
+
+def run(state, tiny=None, config=CONFIG, score=None, higher=True, on_epoch=None, on_step=None):
+    """Fit a state; the score is minus the number of the epoch unless one is given."""
+    tiny = tiny or shop()
+    return fit(
+        state,
+        tiny.tensors,
+        (tiny.samples("train"), tiny.samples("validation")),
+        goal_of(tiny, higher=higher),
+        config,
+        score or (lambda prediction, label: -state.progress.next_epoch),
+        on_step or (lambda step: None),
+        on_epoch or (lambda state: None),
+    )
+
+
+def scripted(*scores):
+    """A score that says these numbers one after another."""
+    left = iter(scores)
+    return lambda prediction, label: next(left)
+
+
+def weights(state):
+    """Copies of the weights."""
+    return {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
+
+
+def same(one, other):
+    """Whether two sets of weights are equal bit by bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
