@@ -49,7 +49,7 @@ class ForeignKeyConfig(Record):
 
     columns: Names
     references_table: str
-    references_columns: Names = ()
+    references_columns: Names = Field((), description="its primary key if unset")
 
     @field_validator("references_table")
     @classmethod
@@ -62,16 +62,20 @@ class DatasetConfig(Record):
 
     name: str = Field(description="table name; a file name such as customers.csv gives its stem")
     path: str | None = Field(None, description="CSV or Parquet; data/raw/<project>/<name> if unset")
-    primary_key: Names = ()
+    primary_key: Names = Field((), description="columns whose values name one row")
     foreign_keys: tuple[ForeignKeyConfig, ...] = ()
     time_column: str | None = Field(None, description="when a row becomes known")
-    transformer_type: TransformerType = TransformerType.STANDARD
-    categorical_columns: Names = ()
-    numerical_columns: Names = ()
-    text_columns: Names = ()
-    timestamp_columns: Names = ()
-    ignore_columns: Names = ()
-    on_orphan: OrphanPolicy = OrphanPolicy.KEEP
+    transformer_type: TransformerType = Field(
+        TransformerType.STANDARD, description="the encoder that reads the table's rows"
+    )
+    categorical_columns: Names = Field((), description="said here, not inferred")
+    numerical_columns: Names = Field((), description="said here, not inferred")
+    text_columns: Names = Field((), description="said here, not inferred")
+    timestamp_columns: Names = Field((), description="said here, not inferred")
+    ignore_columns: Names = Field((), description="the model does not read them")
+    on_orphan: OrphanPolicy = Field(
+        OrphanPolicy.KEEP, description="a row whose foreign key names no row of the other table"
+    )
     max_rows: int | None = Field(None, gt=0, description="newest rows of this table a sample sees")
 
     @property
@@ -180,13 +184,13 @@ class TrainingConfig(Record):
 class MlopsConfig(Record):
     """Where runs and models are recorded."""
 
-    experiment_name: str | None = None
+    experiment_name: str | None = Field(None, description="of MLflow; project_name if unset")
 
 
 class ScheduleConfig(Record):
     """When the retraining job runs, once somebody starts it."""
 
-    cron: str = "0 3 * * 1"
+    cron: str = Field("0 3 * * 1", description="minute, hour, day, month, weekday")
     timezone: str = "UTC"
 
 

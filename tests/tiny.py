@@ -224,7 +224,7 @@ def as_arrow(recipe, frames):
     for name, columns in frames.items():
         known = {column.name: types[column.type] for column in raw[name]}
         tables[name] = pa.table(
-            {column: pa.array(v, known.get(column, pa.string())) for column, v in columns.items()}
+            {column: pa.array(v, known.get(column)) for column, v in columns.items()}
         )
     return tables
 

@@ -20,6 +20,10 @@ from nexus_model.schema import ConfigurationError, DataError, TableSpec
 
 Connection: TypeAlias = duckdb.DuckDBPyConnection
 
+_WHOLE = frozenset(
+    f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "HUGE")
+) | {"INTEGER", "UINTEGER"}
+
 
 def closed_database(threads: int = 2) -> Connection:
     """An in-memory database that can reach nothing outside itself."""
@@ -56,15 +60,24 @@ def load_frames(con: Connection, recipe: Recipe, frames: Mapping[str, Any]) -> N
     """
     named = {name.removesuffix(".csv").removesuffix(".parquet"): f for name, f in frames.items()}
     expected = [table.name for table in recipe.raw]
+    if len(named) != len(frames):
+        raise DataError(f"one table is given twice, among {sorted(frames)}", table=min(frames))
     for name in named:
         if name not in expected:
             raise DataError(f"unknown table; the model reads {expected}", table=name)
     for table in recipe.raw:
         if table.name not in named:
             raise DataError("table is missing; an empty frame will do", table=table.name)
-        _load_frame(con, table, pa.table(named[table.name]))
+        _load_frame(con, table, _as_arrow(table.name, named[table.name]))
     entity = recipe.entity
     check_unique(con, f"validated.{quoted(entity.name)}", entity.name, entity.primary_key)
+
+
+def _as_arrow(table: str, frame: Any) -> pa.Table:
+    try:
+        return pa.table(frame)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise DataError(f"a column holds values of several types: {error}", table=table) from error
 
 
 def _load_frame(con: Connection, table: RawTable, frame: pa.Table) -> None:
@@ -72,11 +85,13 @@ def _load_frame(con: Connection, table: RawTable, frame: pa.Table) -> None:
         if column.name not in frame.column_names:
             raise DataError("column is missing", table=table.name, column=column.name)
     con.register("incoming", frame)
+    given = {row[0]: str(row[1]) for row in con.sql("describe incoming").fetchall()}
+    casts = {c.name: _cast(c.name, given[c.name], c.type) for c in table.columns}
     for column in table.columns:
         name = quoted(column.name)
         bad = con.sql(
             f"select count(*), any_value({name}) from incoming "
-            f"where {name} is not null and try_cast({name} as {column.type}) is null"
+            f"where {name} is not null and ({casts[column.name]}) is null"
         ).fetchall()[0]
         if bad[0]:
             raise DataError(
@@ -86,12 +101,21 @@ def _load_frame(con: Connection, table: RawTable, frame: pa.Table) -> None:
                 rows=bad[0],
                 example=bad[1],
             )
-    casts = ", ".join(
-        f"cast({quoted(column.name)} as {column.type}) as {quoted(column.name)}"
-        for column in table.columns
-    )
-    con.execute(f"create table validated.{quoted(table.name)} as select {casts} from incoming")
+    columns = ", ".join(f"{cast} as {quoted(name)}" for name, cast in casts.items())
+    con.execute(f"create table validated.{quoted(table.name)} as select {columns} from incoming")
     con.unregister("incoming")
+
+
+def _cast(name: str, given: str, wanted: str) -> str:
+    """A column as ``wanted``: NULL where the value cannot be said in that type without loss."""
+    column = quoted(name)
+    if wanted == "TIMESTAMP" and given == "VARCHAR":
+        # A plain cast would drop an offset such as +02:00 instead of applying it.
+        return f"try_cast({column} as timestamptz) at time zone 'UTC'"
+    cast = f"try_cast({column} as {wanted})"
+    if wanted in _WHOLE:
+        return f"case when cast({cast} as double) = try_cast({column} as double) then {cast} end"
+    return cast
 
 
 def build_aligned(con: Connection, recipe: Recipe, last: dt.datetime | None) -> None:

@@ -169,8 +169,9 @@ def fit_label(task: TaskSpec, label_B: Array) -> LabelScale:
     """Centre on the median and scale by the deviation, for a regression."""
     if task.kind is not TaskKind.REGRESSION:
         return LabelScale()
-    spread = float(label_B.std())
-    return LabelScale(center=float(np.median(label_B)), spread=spread if spread > 1e-12 else 1.0)
+    is_constant = label_B.min() == label_B.max()
+    spread = 1.0 if is_constant else float(label_B.std())
+    return LabelScale(center=float(np.median(label_B)), spread=spread)
 
 
 def entity_stamps(con: Connection, entity: TableSpec, times: SampleTimes) -> dict[str, Array]:

@@ -26,6 +26,12 @@ def test_the_readmes_tree_is_on_disk():
     assert [name for name in named if not (ROOT / name).is_dir()] == []
 
 
+def test_the_readme_names_every_folder_that_is_tracked():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    folders = {path.relative_to(ROOT).parts[0] for path in tracked() if path.parent != ROOT}
+    assert [name for name in folders if name[0] != "." and f"\n{name}/ " not in readme] == []
+
+
 def test_no_tracked_file_is_larger_than_two_megabytes():
     assert [path for path in tracked() if path.stat().st_size > 2_000_000] == []
 

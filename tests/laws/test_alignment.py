@@ -49,16 +49,18 @@ PATHS = {
     "up_in_time_down": ("items", path("up items 0", "down items 0")),
 }
 
-days = st.none() | st.integers(0, 6)
-# One key more than there are rows is an orphan.
-shop_keys, customer_keys = (st.none() | st.integers(1, n + 1) for n in (SHOPS, CUSTOMERS))
+# Most rows share few parents; one key more than there are rows is an orphan.
+days = st.sampled_from([0, 1, 2, 2, 3, 4, 5, 6, None])
+shop_keys = st.sampled_from([1, 1, 1, 2, 3, SHOPS + 1, None])
+customer_keys = st.sampled_from([1, 1, 1, 2, 2, 3, 4, CUSTOMERS + 1, None])
+order_keys = st.sampled_from([1, 1, 2, 3, 4, 5, 6, 7, 18, None])
 worlds = st.fixed_dictionaries(
     {
         "shops": st.just([()] * SHOPS),
         "customers": st.lists(st.tuples(shop_keys), min_size=CUSTOMERS, max_size=CUSTOMERS),
-        "orders": st.lists(st.tuples(customer_keys, shop_keys, days), max_size=17),
-        "items": st.lists(st.tuples(st.none() | st.integers(1, 18)), max_size=13),
-        "prices": st.lists(st.tuples(shop_keys, days), max_size=11),
+        "orders": st.lists(st.tuples(customer_keys, shop_keys, days), min_size=7, max_size=17),
+        "items": st.lists(st.tuples(order_keys), min_size=7, max_size=13),
+        "prices": st.lists(st.tuples(shop_keys, days), min_size=5, max_size=11),
     }
 )
 

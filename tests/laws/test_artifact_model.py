@@ -137,6 +137,12 @@ def test_text_is_cast_to_the_models_own_types():
     assert predicted(given).equals(predicted())
 
 
+def test_the_offset_of_a_moment_told_as_text_is_applied():
+    orders = frames()["orders"].to_pandas()
+    there = orders.placed_at.dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo")
+    assert predicted(frames(orders=orders.assign(placed_at=there.astype(str)))).equals(predicted())
+
+
 def test_predictions_come_in_the_order_of_the_entities():
     mixed = np.random.default_rng(0).permutation(SIZES["customers"])
     found = predicted(frames(**order("customers", mixed)))

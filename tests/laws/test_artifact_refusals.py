@@ -35,10 +35,12 @@ WRONG = {
     "column": (without("orders", "total"), "orders", "total", None, None),
     "key": (without("orders", "customer_id"), "orders", "customer_id", None, None),
     "number": (replaced("orders", "total", 3, "lots"), "orders", "total", 1, "lots"),
+    "share": (replaced("orders", "shop_id", 3, "1.5"), "orders", "shop_id", 1, "1.5"),
     "moment": (replaced("prices", "set_at", 0, "soon"), "prices", "set_at", 1, "soon"),
     "twice": (replaced("customers", "id", 1, str(first_id)), "customers", "id", 1, first_id),
     "nobody": (replaced("customers", "id", 1, None), "customers", "id", 1, None),
     "parent": (replaced("shops", "id", 1, str(first_shop)), "shops", "id", 1, first_shop),
+    "again": (frames(**{"shops.csv": frames()["shops"]}), "brands", None, None, None),
     "unknown": (frames(clients=frames()["customers"]), "clients", None, None, None),
 }
 
@@ -50,6 +52,19 @@ def test_wrong_frames_are_refused_with_table_column_count_and_example(name):
         predicted(given)
     error = caught.value
     assert (error.table, error.column, error.rows, error.example) == (table, column, rows, example)
+
+
+def test_a_share_is_no_key():
+    orders = frames()["orders"].to_pandas().assign(customer_id=2.5)
+    with pytest.raises(DataError, match=r"orders.customer_id: values do not cast to BIGINT \(41"):
+        predicted(frames(orders=orders))
+
+
+def test_a_column_of_several_types_is_refused_by_name():
+    orders = frames()["orders"].to_pandas().astype({"total": object})
+    orders.loc[3, "total"] = "lots"
+    with pytest.raises(DataError, match=r"orders: a column holds .* column total"):
+        predicted(frames(orders=orders))
 
 
 def test_a_dated_question_needs_a_cutoff_and_an_undated_one_takes_none():

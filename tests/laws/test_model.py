@@ -9,24 +9,31 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import (
+    DATABASE,
     DAYS,
     SIZES,
     START,
+    Tiny,
     aligned_database,
     moment,
+    raw_table,
     stirred,
     tiny_database,
     tiny_frames,
     tiny_model,
+    tiny_recipe,
 )
 
+from nexus_model.align.assemble import sample_times
 from nexus_model.align.index import SampleTimes
+from nexus_model.align.paths import find_paths
+from nexus_model.align.recipe import PathPlan, Recipe
 from nexus_model.apply import predict_samples
 from nexus_model.encode.choose import FTTransformerConfig, TimeSeriesConfig
 from nexus_model.explain.attention_flow import attention_flow
-from nexus_model.schema import TaskKind
+from nexus_model.schema import DatabaseSpec, TaskKind
 from nexus_model.tokenize.batch import build_batch
-from nexus_model.tokenize.prepare import index_paths, task_tensors
+from nexus_model.tokenize.prepare import fit_tokenizer, index_paths, task_tensors
 
 ENCODERS = {"orders": TimeSeriesConfig(heads=2), "products": FTTransformerConfig(heads=2)}
 CUTOFF = 120
@@ -292,3 +299,20 @@ def test_a_static_task_is_predicted():
     found = predicted(model(tiny), tiny)
     assert found.shape == (11,)
     assert ((found > 0) & (found < 1)).all()
+
+
+def test_a_single_table_is_a_database_too():
+    brands = DATABASE["brands"].model_copy(update={"foreign_keys": ()})
+    database = DatabaseSpec(tables=(brands,))
+    task = tiny_recipe(static=True).task.model_copy(update={"entity_table": "brands"})
+    plans = tuple(PathPlan(path=p, max_rows=1) for p in find_paths(database, "brands", 2))
+    recipe = Recipe(raw=(raw_table(brands),), database=database, task=task, plans=plans)
+    con = aligned_database(recipe, {"brands": tiny_frames()["brands"]})
+    times, label_B = sample_times(np.arange(5), None), np.arange(5) % 2.0
+    indexes = index_paths(con, recipe, times)
+    tokenizer = fit_tokenizer(con, recipe, times, indexes, label_B, label_B > -1)
+    tensors = task_tensors(con, recipe, tokenizer, times, indexes, label_B)
+    tiny = Tiny(con, recipe, times, indexes, label_B, label_B, tokenizer, tensors)
+    net = stirred(tiny_model(tiny))
+    assert np.isfinite(predicted(net, tiny)).all()
+    assert not np.any(attention_flow(net, tensors, tiny.every_B).cycles)

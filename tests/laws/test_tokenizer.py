@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tiny import CLASS, MOMENT, moment, table_spec, tiny_database, tiny_frames, tiny_recipe
 
@@ -17,9 +17,10 @@ from nexus_model.align.relate import number_rows
 from nexus_model.schema import TaskKind
 from nexus_model.tokenize import columns
 from nexus_model.tokenize.columns import MISSING, UNKNOWN
-from nexus_model.tokenize.fit import encode_table, entity_stamps, fit_table
+from nexus_model.tokenize.fit import encode_table, entity_stamps, fit_label, fit_table
 from nexus_model.tokenize.statistics import (
     CategoricalColumn,
+    LabelScale,
     NumericalColumn,
     NumericalScaling,
     TextColumn,
@@ -91,6 +92,7 @@ def test_a_tokenizer_comes_back_from_json_as_it_was(kind, scaling):
 
 @pytest.mark.parametrize("scaling", SCALINGS)
 @given(values=columns_of_floats)
+@example(values=np.array([-1.7e308, 1.7e308]))
 def test_fitted_statistics_survive_json_whatever_the_column_holds(scaling, values):
     fitted = columns.fit_numerical("x", finite(values), scaling)
     assert NumericalColumn.model_validate_json(fitted.model_dump_json()) == fitted
@@ -103,6 +105,14 @@ def test_scaled_numbers_are_finite_bounded_and_in_order(scaling, values, of):
     assert np.isfinite(found).all()
     assert (np.abs(found) <= columns.CLIP).all()
     assert (np.diff(found[present]) >= 0).all()
+
+
+def test_labels_are_centred_on_their_median_and_a_constant_has_spread_one():
+    task = tiny_recipe(REGRESSION).task
+    found = fit_label(task, np.array([1.0, 2.0, 9.0]))
+    assert (found.center, found.spread) == pytest.approx((2.0, np.std([1, 2, 9])))
+    assert fit_label(task, np.full(7, 1e9 / 3)).spread == 1
+    assert fit_label(tiny_recipe().task, np.array([0.0, 1.0])) == LabelScale()
 
 
 @given(values=columns_of_floats)

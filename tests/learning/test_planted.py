@@ -17,13 +17,13 @@ from nexus_model.tokenize.prepare import fit_tokenizer, index_paths, task_tensor
 from nexus_model.train.loop import new_state
 from nexus_model.train.state import TrainingConfig
 
-CUSTOMERS, ORDERS, PRODUCTS = 607, 5, 13
+CUSTOMERS, ITEMS, PRODUCTS = 607, 5, 13
 CONFIG = TrainingConfig(batch_size=128, epochs=9, patience=9, lr=1e-2, warmup_steps=5)
 DATABASE = DatabaseSpec(
     tables=(
         table_spec("customers"),
         table_spec("products", {"kind": CLASS}),
-        table_spec("orders", {}, {"customer_id": "customers", "product_id": "products"}),
+        table_spec("items", {}, {"customer_id": "customers", "product_id": "products"}),
     )
 )
 RECIPE = Recipe(
@@ -38,21 +38,21 @@ RECIPE = Recipe(
 
 
 def world(*, links=True):
-    """Who likes tea orders more tea than not; only the products of the orders tell."""
+    """Who likes tea buys more tea than not; only the products of the items tell."""
     rng = np.random.default_rng(0)
     tea = np.arange(PRODUCTS) % 2
-    bought = rng.integers(0, PRODUCTS, (CUSTOMERS, ORDERS))
-    customer = np.repeat(np.arange(CUSTOMERS), ORDERS)
+    bought = rng.integers(0, PRODUCTS, (CUSTOMERS, ITEMS))
+    customer = np.repeat(np.arange(CUSTOMERS), ITEMS)
     frames = {
         "customers": {"id": range(CUSTOMERS)},
         "products": {"id": range(PRODUCTS), "kind": ["tea" if t else "jam" for t in tea]},
-        "orders": {
+        "items": {
             "id": rng.permutation(len(customer)),
             "customer_id": customer,
             "product_id": bought.ravel() if links else [None] * len(customer),
         },
     }
-    return frames, (tea[bought].sum(1) > ORDERS / 2).astype(np.float64)
+    return frames, (tea[bought].sum(1) > ITEMS / 2).astype(np.float64)
 
 
 @cache

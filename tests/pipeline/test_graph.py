@@ -73,6 +73,18 @@ def test_retraining_waits_until_somebody_starts_it(found):
     assert [s.default_status for s in found.schedules] == [dg.DefaultScheduleStatus.STOPPED]
 
 
+def test_the_schedule_asks_for_a_run_of_everything(found):
+    [schedule] = found.schedules
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 3 * * 1", "UTC")
+    job = found.resolve_job_def(schedule.job_name)
+    assert set(job.asset_layer.selected_asset_keys) == {
+        spec.key for spec in found.resolve_all_asset_specs()
+    }
+    with dg.DagsterInstance.ephemeral() as instance:
+        context = dg.build_schedule_context(instance, repository_def=found.get_repository_def())
+        assert len(schedule.evaluate_tick(context).run_requests) == 1
+
+
 def test_nothing_depends_on_a_later_stage():
     makings = all_makings(load_project(ROOT / "nexusflow.yaml"))
     backwards = [

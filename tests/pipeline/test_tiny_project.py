@@ -331,7 +331,7 @@ def test_a_blocking_check_stops_what_stands_on_it(copied: Shop) -> None:
 
 
 def test_a_model_that_beats_nobody_is_not_served(copied: Shop) -> None:
-    """Without a champion to fall back to there are no predictions; the run says so and ends well."""
+    """Without a champion there are no predictions; the run says so and ends well."""
     client = copied.tracker.client
     client.delete_registered_model("shop-churned")
     copied.say("epochs: 3", "epochs: 1")

@@ -1,0 +1,195 @@
+"""Every key of the project file: consumed, and explained on ``docs/project-file.md``.
+
+The page is written from the models: ``python tests/pipeline/test_project_keys.py``, then review it.
+"""
+
+import inspect
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, get_args
+
+import annotated_types
+import yaml
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from nexus_model.schema import Record
+from nexus_pipeline.project import Names, ProjectConfig, load_project
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "project-file.md"
+HEAD = """\
+# The project file
+
+`nexusflow.yaml`, key by key. Relative paths are relative to its folder. An unknown key is refused
+with the nearest one.
+Written from the models by `python tests/pipeline/test_project_keys.py`; a test compares the two.
+"""
+EVERY_KEY = """\
+project_name: shop
+datasets:
+  - name: customers
+    path: tables/customers.csv
+    primary_key: [customer_id]
+    foreign_keys: []
+    time_column: joined_at
+    transformer_type: ft_transformer
+    categorical_columns: region
+    numerical_columns: [age]
+    text_columns: []
+    timestamp_columns: []
+    ignore_columns: note
+    on_orphan: drop
+    max_rows: 5
+  - name: orders.parquet
+    foreign_keys:
+      - columns: customer_id
+        references_table: customers.csv
+        references_columns: customer_id
+tasks:
+  - name: again
+    entity_table: customers
+    kind: binary
+    horizon_days: 30
+    step_days: 15
+    sql: labels
+split:
+  validation_from: 2020-01-01
+  test_from: 2021-01-01
+  validation_size: 0.1
+  test_size: 0.1
+  seed: 3
+alignment: {max_depth: 1, max_rows: 7, paths: [[orders]], label_history: false}
+tokenization: {numerical: quantile}
+architecture:
+  global_embed_dim: 32
+  refinement_iterations: 1
+  heads: 2
+  encoder_blocks: 2
+  summary_tokens: 3
+  dropout: 0.0
+training:
+  batch_size: 8
+  epochs: 3
+  patience: 1
+  gradient_clipping: 0.5
+  optimizer: {lr: 0.01, weight_decay: 0.1, warmup_steps: 5}
+  seed: 1
+mlops: {experiment_name: shops}
+schedule: {cron: "0 4 * * *", timezone: Europe/Berlin}
+"""
+
+
+def sections(model: type[Record], path: str = "") -> Iterator[tuple[str, type[Record]]]:
+    """The model and those inside it, by where they stand in the file."""
+    yield path, model
+    for name, field in model.model_fields.items():
+        for part in (field.annotation, *get_args(field.annotation)):
+            if isinstance(part, type) and issubclass(part, Record):
+                several = "[]" if field.annotation is not part and part not in opt(field) else ""
+                yield from sections(part, f"{path}.{name}{several}".removeprefix("."))
+
+
+def opt(field: FieldInfo) -> tuple[Any, ...]:
+    """What an optional field holds when it is given."""
+    parts = get_args(field.annotation)
+    return tuple(part for part in parts if part is not type(None)) if type(None) in parts else ()
+
+
+def kind_of(field: FieldInfo) -> str:
+    """A field's type in words."""
+    given = opt(field) or (field.annotation,)
+    if given[0] == get_args(Names)[0]:
+        return "name or list of names"
+    if isinstance(given[0], type) and issubclass(given[0], StrEnum):
+        return ", ".join(f"`{choice.value}`" for choice in given[0])
+    if isinstance(given[0], type) and issubclass(given[0], Record):
+        return "mapping"
+    words = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}
+    name = getattr(given[0], "__name__", "")
+    return words.get(name, name if name == "date" else "list") + bounds(field)
+
+
+def bounds(field: FieldInfo) -> str:
+    """The bounds of a number."""
+    signs = {
+        annotated_types.Gt: ">",
+        annotated_types.Ge: "at least",
+        annotated_types.Lt: "<",
+        annotated_types.Le: "at most",
+        annotated_types.MultipleOf: "a multiple of",
+    }
+    attributes = {annotated_types.MultipleOf: "multiple_of"}
+    said = [
+        f"{sign} {getattr(found, attributes.get(kind, kind.__name__.lower()))}"
+        for found in field.metadata
+        for kind, sign in signs.items()
+        if isinstance(found, kind)
+    ]
+    return f" ({', '.join(said)})" if said else ""
+
+
+def default_of(field: FieldInfo) -> str:
+    """A field's default as YAML would have it."""
+    if field.default is PydanticUndefined:
+        return "**needed**"
+    if field.default is None or field.default == () or isinstance(field.default, Record):
+        return ""
+    value = field.default
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def said_of(field: FieldInfo) -> str:
+    """A field's description; its placeholders are no HTML."""
+    return (field.description or "").replace("<", "\\<")
+
+
+def page() -> str:
+    """The whole page."""
+    lines = [HEAD]
+    for path, model in sections(ProjectConfig):
+        lines += [f"## {f'`{path}`' if path else 'The file'}", inspect.getdoc(model) or "", ""]
+        lines += ["| key | value | default | |", "|---|---|---|---|"]
+        lines += [
+            f"| `{name}` | {kind_of(field)} | {default_of(field)} | {said_of(field)} |"
+            for name, field in model.model_fields.items()
+            if not field.exclude
+        ]
+        lines.append("")
+    return "\n".join(lines).replace("``", "`").rstrip() + "\n"
+
+
+def test_the_page_is_what_the_models_say():
+    assert PAGE.read_text(encoding="utf-8") == page()
+
+
+def test_every_key_is_consumed(tmp_path):
+    file = tmp_path / "nexusflow.yaml"
+    file.write_text(EVERY_KEY, encoding="utf-8")
+    project = load_project(file)
+    said = yaml.safe_load(EVERY_KEY)
+    assert {*said, "target"} == {*ProjectConfig.model_fields} - {"root"}
+    for path, model in sections(ProjectConfig):
+        if path and not path.startswith("target"):
+            assert under(said, path) == {*model.model_fields}, path
+    assert project["customers"].categorical_columns == ("region",)
+    assert project.foreign_keys("orders")[0].references_columns == ("customer_id",)
+    assert project.raw_path("customers") == tmp_path.resolve() / "tables/customers.csv"
+    assert project.training.optimizer.warmup_steps == 5
+    again = ProjectConfig.model_validate_json(project.model_dump_json())
+    assert again.model_copy(update={"root": project.root}) == project
+
+
+def under(said: Any, path: str) -> set[str]:
+    """The keys given at a path, in any entry of a list."""
+    places = [said]
+    for part in path.split("."):
+        name = part.removesuffix("[]")
+        places = [place[name] for place in places if name in place]
+        if part.endswith("[]"):
+            places = [entry for place in places for entry in place]
+    return {key for place in places for key in place}
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

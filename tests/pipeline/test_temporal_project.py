@@ -1,0 +1,201 @@
+"""A project in time: labels by SQL, two tasks, Parquet beside CSV, every encoder."""
+
+import json
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner, Result
+
+from nexus_model import load_model
+from nexus_pipeline import cli
+from nexus_pipeline.steps.serve_task import read_promotion
+from tests.pipeline.conftest import Shop, in_its_home, small_shop
+
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
+PROJECT = """\
+project_name: shop
+datasets:
+  - {name: customers.csv, primary_key: customer_id, ignore_columns: churned}
+  - name: orders.csv
+    primary_key: order_id
+    time_column: placed_at
+    transformer_type: timeseries
+    foreign_keys: [{columns: customer_id, references_table: customers}]
+  - name: tickets.parquet
+    primary_key: ticket_id
+    time_column: opened_at
+    transformer_type: ft_transformer
+    foreign_keys: [{columns: customer_id, references_table: customers}]
+tasks:
+  - {name: again, entity_table: customers, kind: binary, horizon_days: 20, sql: orders_again}
+  - {name: spent, entity_table: customers, kind: regression, horizon_days: 20, sql: money_spent}
+split: {validation_from: 2025-09-22, test_from: 2025-11-01}
+tokenization: {numerical: quantile}
+training: {epochs: 2, batch_size: 128, optimizer: {lr: 0.01, warmup_steps: 2}}
+architecture: {global_embed_dim: 16, heads: 2}
+"""
+LABELS = """\
+select customers.customer_id, cutoffs.cutoff, %s as label
+from aligned.cutoffs_%s as cutoffs
+cross join aligned.customers as customers
+left join aligned.orders as orders on orders.customer_id = customers.customer_id
+    and orders.placed_at > cutoffs.cutoff and orders.placed_at <= cutoffs.window_end
+group by customers.customer_id, cutoffs.cutoff
+"""
+LARGE = "select *, amount > 50 as is_large from validated.orders"
+CUTOFF = "2025-11-01"
+
+
+def in_time(parent: Path) -> Shop:
+    """The shop, asked at moments: who orders again, and for how much."""
+    shop = small_shop(parent)
+    shop.file.write_text(PROJECT, encoding="utf-8")
+    tickets = shop.raw / "tickets.csv"
+    pl.read_csv(tickets, try_parse_dates=True).write_parquet(shop.raw / "tickets.parquet")
+    tickets.unlink()
+    sql = shop.folder / "dbt_like_sql/shop/aligned"
+    sql.mkdir(parents=True)
+    (sql / "orders.sql").write_text(LARGE, encoding="utf-8")
+    again, spent = "cast(count(orders.order_id) > 0 as integer)", "coalesce(sum(amount), 0)"
+    (sql / "orders_again.sql").write_text(LABELS % (again, "again"), encoding="utf-8")
+    (sql / "money_spent.sql").write_text(LABELS % (spent, "spent"), encoding="utf-8")
+    return shop
+
+
+def told(shop: Shop, *words: str) -> Result:
+    """The command in this process."""
+    patch = in_its_home(shop)
+    try:
+        return CliRunner().invoke(cli.app, list(words))
+    finally:
+        patch.undo()
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Shop, set[str]]:
+    """One task made, then the other; and what there was in between."""
+    shop = in_time(tmp_path_factory.mktemp("time"))
+    one = told(shop, "train", "--task", "again", "--project", str(shop.file))
+    assert one.exit_code == 0, one.output
+    between = set(shop.records())
+    both = told(shop, "train", "--project", str(shop.file))
+    assert both.exit_code == 0, both.output
+    return shop, between
+
+
+@pytest.fixture
+def shop(first: tuple[Shop, set[str]]) -> Shop:
+    return first[0]
+
+
+def artifact(shop: Shop, task: str) -> Path:
+    return shop.folder / f"data/optimized/shop/{task}/model.nxf"
+
+
+def predicted(shop: Shop, output: Path, *more: str) -> Result:
+    words = ["--model", str(artifact(shop, "again")), "--data", str(shop.raw)]
+    return told(shop, "predict", *words, "--output", str(output), *more)
+
+
+def test_one_task_is_made_without_the_other(first: tuple[Shop, set[str]]) -> None:
+    shop, between = first
+    assert {"served/predictions_again", "aligned/orders_again"} <= between
+    rest = set(shop.records()) - between
+    assert rest == {
+        "aligned/money_spent", "aligned/cutoffs_spent", "aligned/samples_spent",
+        "aligned/index_spent", "tokenized/spent", "trained/spent", "optimized/spent",
+        "evaluated/baselines_spent", "evaluated/spent", "served/registered_spent",
+        "served/champion_spent", "served/predictions_spent",
+    }  # fmt: skip
+    assert "aligned/orders_again: unchanged, reused" in shop.log
+
+
+def test_every_task_has_its_own_metric_and_model(shop: Shop) -> None:
+    for task, metric in (("again", "auroc"), ("spent", "mae")):
+        folder = shop.folder / "data/evaluated/shop" / task
+        evaluation = json.loads((folder / "evaluation.json").read_text())
+        assert evaluation["metric"] == metric
+        assert {"nexusformer", "entity_mean", "lightgbm_aggregates"} <= set(
+            evaluation["by_split"]["test"]
+        )
+        assert read_promotion(shop.project, task).version == "1"
+
+
+def test_batch_predictions_are_for_the_latest_moment(shop: Shop) -> None:
+    for task in ("again", "spent"):
+        facts = shop.record(f"served/predictions_{task}").stored.facts
+        if "not_predicted" not in facts:
+            assert facts["cutoff"].startswith("2025-12-")
+
+
+def test_a_prediction_sees_nothing_later_than_its_cutoff(shop: Shop) -> None:
+    model = load_model(artifact(shop, "again"))
+    raw = {
+        "customers": pl.read_csv(shop.raw / "customers.csv"),
+        "orders": pl.read_csv(shop.raw / "orders.csv", try_parse_dates=True),
+        "tickets": pl.read_parquet(shop.raw / "tickets.parquet"),
+    }
+    known = raw | {
+        name: raw[name].filter(pl.col(column) <= pl.lit(CUTOFF).str.to_date())
+        for name, column in (("orders", "placed_at"), ("tickets", "opened_at"))
+    }
+    assert known["orders"].height < raw["orders"].height
+    whole, cut = (model.predict(frames, cutoff=CUTOFF) for frames in (raw, known))
+    assert whole.equals(cut)
+    later = model.predict(raw, cutoff="2025-12-20")
+    assert not later.equals(whole)
+
+
+@pytest.mark.parametrize("cutoff", [CUTOFF, "2025-11-01T00:00:00", "2025-11-01T02:00:00+02:00"])
+def test_a_cutoff_may_be_written_in_several_ways(shop: Shop, tmp_path: Path, cutoff: str) -> None:
+    for name, asked in (("one.csv", CUTOFF), ("other.csv", cutoff)):
+        done = predicted(shop, tmp_path / name, "--cutoff", asked)
+        assert done.exit_code == 0, done.output
+    assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "other.csv").read_bytes()
+
+
+def test_a_cutoff_that_is_no_moment_is_exit_code_2(shop: Shop, tmp_path: Path) -> None:
+    done = predicted(shop, tmp_path / "p.csv", "--cutoff", "soon")
+    assert done.exit_code == 2
+    assert "ISO 8601" in done.output
+
+
+def test_a_missing_cutoff_is_exit_code_3(shop: Shop, tmp_path: Path) -> None:
+    done = predicted(shop, tmp_path / "p.csv")
+    assert done.exit_code == 3
+    assert "cutoff" in done.output
+
+
+def test_validate_prints_what_was_accepted_and_why_not(shop: Shop) -> None:
+    done = told(shop, "validate", "--project", str(shop.file))
+    assert done.exit_code == 0, done.output
+    assert "quarantined" in done.output
+    assert "0-0" in done.output
+
+
+def test_evaluate_prints_the_comparison(shop: Shop) -> None:
+    done = told(shop, "evaluate", "--task", "spent", "--project", str(shop.file))
+    assert done.exit_code == 0, done.output
+    assert "shop/spent: mae (lower is better)" in done.output
+    assert "shop/again" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("sql", "code", "said"),
+    [
+        ("select customer_id, cutoff from aligned.cutoffs_again, aligned.customers", 3, "'label'"),
+        ("select * from validated.order", 2, "validated.order"),
+        ("delete from validated.orders", 2, "SELECT"),
+    ],
+)
+def test_a_wrong_label_model_is_refused(
+    shop: Shop, tmp_path: Path, sql: str, code: int, said: str
+) -> None:
+    shutil.copytree(shop.folder, tmp_path / "shop")
+    shutil.copytree(shop.home, tmp_path / "home")
+    shop = Shop(tmp_path / "shop", tmp_path / "home")
+    (shop.folder / "dbt_like_sql/shop/aligned/orders_again.sql").write_text(sql)
+    done = told(shop, "train", "--project", str(shop.file))
+    assert (done.exit_code, said in done.output) == (code, True), done.output
