@@ -1,10 +1,11 @@
 """Progress: one line per step in a log file, and on a terminal a line that keeps itself current."""
 
 import datetime as dt
+import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, ClassVar, TextIO
 
 if TYPE_CHECKING:
     from nexus_model.train.state import Progress
@@ -13,9 +14,17 @@ if TYPE_CHECKING:
 class ProgressLog:
     """Writes to ``file`` always, to ``screen`` only when it is a terminal."""
 
+    kept: ClassVar[TextIO | None] = None
+
     def __init__(self, file: Path, screen: TextIO | None = None) -> None:
-        self.file, self.screen = file, screen or sys.stderr
+        self.file, self.screen = file, screen or self.kept or sys.stderr
         self.file.parent.mkdir(parents=True, exist_ok=True)
+
+    @classmethod
+    def keep_terminal(cls) -> None:
+        """Remember the terminal there is now: Dagster turns the output of a step into a file."""
+        if cls.kept is None and sys.stderr.isatty():
+            cls.kept = os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8")
 
     def line(self, text: str) -> None:
         """A finished step."""

@@ -13,6 +13,7 @@ from nexus_model.schema import ConfigurationError, NexusError
 from nexus_pipeline.assembly import all_makings, build_definitions
 from nexus_pipeline.defs.making import STAGES, open_tracker
 from nexus_pipeline.defs.resources import default_resources, home
+from nexus_pipeline.progress import ProgressLog
 from nexus_pipeline.project import ProjectConfig, load_project
 from nexus_pipeline.steps.records import Records
 
@@ -42,6 +43,7 @@ def materialize(
     if task is not None and task not in project.task_names:
         raise ConfigurationError(f"no task {task!r}; tasks are {', '.join(project.task_names)}")
     job = build_definitions(project).resolve_job_def(f"{project.project_name}_everything")
+    ProgressLog.keep_terminal()
     with dagster_instance(project) as instance:
         close_killed_runs(project, instance)
         result = job.execute_in_process(

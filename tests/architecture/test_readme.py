@@ -23,6 +23,9 @@ def blocks(language: str) -> list[str]:
     return [text for found, text in BLOCKS if found == language]
 
 
+pytestmark = pytest.mark.timeout(900)
+
+
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory) -> Path:
     """Run every bash line and python block; the project folder they left behind."""

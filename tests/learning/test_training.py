@@ -164,11 +164,23 @@ def test_a_step_reports_the_norm_before_clipping_and_clips():
 
 
 def test_only_matrices_decay_whatever_a_table_is_called():
-    state = fresh()
-    for name, module in list(state.model.database.tables.items()):
-        del state.model.database.tables[name]
-        state.model.database.tables[f"starting_{name}_questions"] = module
-    decays, stays = new_state(state.model, CONFIG).optimizer.param_groups
-    assert len(decays["params"]) == len(fresh().optimizer.param_groups[0]["params"])
+    model = fresh().model
+    for name, module in list(model.database.tables.items()):
+        del model.database.tables[name]
+        model.database.tables[f"starting_{name}_questions"] = module
+    decays, stays = new_state(model, CONFIG).optimizer.param_groups
     assert (decays["weight_decay"], stays["weight_decay"]) == (CONFIG.weight_decay, 0.0)
-    assert all(p.ndim >= 2 for p in decays["params"])
+    expected = {
+        id(parameter)
+        for name, parameter in model.named_parameters()
+        if parameter.ndim >= 2 and name.endswith(("weight", "weight_CFD"))
+        and not name.endswith("embedding.weight")
+    }  # fmt: skip
+    assert {id(parameter) for parameter in decays["params"]} == expected
+    assert len(decays["params"]) + len(stays["params"]) == len(list(model.parameters()))
+
+
+def test_every_epoch_draws_its_own_random_numbers():
+    seeds = {}
+    run(fresh(), on_step=lambda step: seeds.setdefault(step.epoch, torch.initial_seed()))
+    assert len(set(seeds.values())) == 4
