@@ -92,7 +92,8 @@ class NexusFormer(nn.Module):
 
     def forward(self, batch: RelBatch, cycles: int | None = None) -> Tensor:
         """Raw outputs; ``cycles`` overrides the configured number of refinements."""
-        return self.head(self.embed(batch, cycles), batch.clock_BF.to(self.head.dtype))
+        fused_BD = self.embed(batch, cycles)
+        return self.head(fused_BD, batch.clock_BF.to(fused_BD.dtype))
 
     def embed(self, batch: RelBatch, cycles: int | None = None) -> Tensor:
         """``[B, D]``: one vector per sample, all tables fused."""

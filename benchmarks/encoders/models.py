@@ -37,7 +37,7 @@ class Recipe(Record):
     blocks: int = Field(2, gt=0, description="of ensemble_mlp")
     dropout: float = Field(0.1, ge=0, lt=1)
     scaling: NumericalScaling = NumericalScaling.QUANTILE
-    bins: int | None = Field(None, gt=0, description="of piecewise; the library's 32 if unset")
+    bins: int | None = Field(None, gt=0, description="of piecewise; as in the library if unset")
     batch: int = Field(256, gt=0)
     lr: float = Field(1e-3, gt=0)
     schedule: Literal["steps", "cosine"] = "steps"

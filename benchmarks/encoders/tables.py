@@ -15,6 +15,7 @@ from torch import Tensor
 from nexus_model.schema import TaskKind, TaskSpec
 from nexus_model.tokenize.batch import TableRows
 from nexus_model.tokenize.columns import (
+    bin_edges,
     encode_categorical,
     encode_numerical,
     fit_categorical,
@@ -121,16 +122,9 @@ def _adult_part(file: Path) -> pa.Table:
 
 
 def with_bins(column: NumericalColumn, values_R: Array, bins: int) -> NumericalColumn:
-    """The column with half the bins of equally many rows, half of equally many distinct values.
-
-    The library's 32 hold equally many rows; where most rows share a value, as in Adult's
-    capital-gain, two or three of them are left for all others.
-    """
+    """The column with so many of the library's bins."""
     scaled_R, _ = encode_numerical(values_R[~np.isnan(values_R)], column)
-    shares = np.linspace(0, 1, bins // 2 + 1)
-    found = [np.quantile(scaled_R, shares), np.quantile(np.unique(scaled_R), shares)]
-    edges = np.unique(np.concatenate(found).astype(np.float32))
-    return column.model_copy(update={"edges": tuple(float(edge) for edge in edges)})
+    return column.model_copy(update={"edges": bin_edges(scaled_R, bins)})
 
 
 def tokenize(table: Table, scaling: NumericalScaling, bins: int | None = None) -> Tokens:

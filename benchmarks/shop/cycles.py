@@ -15,6 +15,7 @@ import torch
 
 from benchmarks.shop.database import ShopTask, shop_task
 from benchmarks.shop.parts import models
+from benchmarks.shop.train import fitted
 from nexus_model.apply import predict_samples
 from nexus_model.config import NexusConfig
 from nexus_model.evaluate.metrics import measure
@@ -23,7 +24,6 @@ from nexus_model.layers.experts.layer import ExpertsConfig
 from nexus_model.layers.tap import listening
 from nexus_model.model import NexusFormer
 from nexus_model.train.config import TrainingConfig
-from nexus_model.train.loop import Goal, fit, new_state
 from nexus_model.train.state import TrainState
 from nexus_pipeline.generate.parts import Part, ShopParts
 
@@ -32,16 +32,8 @@ CYCLES, THRESHOLDS = range(7), (0.3, 0.1, 0.03, 0.01, 0.001)
 
 
 def trained(shop: ShopTask, config: NexusConfig, epochs: int) -> TrainState:
-    """A finished training."""
-    torch.manual_seed(0)
-    told = TrainingConfig(epochs=epochs, patience=epochs, batch_size=128)
-    model = NexusFormer(config, shop.tokenizer, shop.recipe.paths, shop.recipe.task)
-    goal = Goal(task=shop.recipe.task, scale=shop.tokenizer.label, higher_is_better=True)
-    splits = shop.samples("train"), shop.samples("validation")
-    return fit(
-        new_state(model, told), shop.tensors, splits, goal, told,
-        lambda found, label: measure("auroc", found, label), lambda _: None, lambda _: None,
-    )  # fmt: skip
+    """A finished training of all its epochs."""
+    return fitted(shop, config, TrainingConfig(epochs=epochs, patience=epochs, batch_size=128))
 
 
 def auroc(shop: ShopTask, model: NexusFormer, cycles: int | None = None) -> float:

@@ -13,6 +13,7 @@ from nexus_model.evaluate.metrics import measure
 from nexus_model.model import NexusFormer
 from nexus_model.train.config import TrainingConfig
 from nexus_model.train.loop import Goal, fit, new_state
+from nexus_model.train.state import TrainState
 
 
 class Trained(NamedTuple):
@@ -26,9 +27,9 @@ class Trained(NamedTuple):
     parameters: int
 
 
-def train(shop: ShopTask, config: NexusConfig, training: TrainingConfig) -> Trained:
-    """Train, choose the epoch on validation, predict the test split once."""
-    task, started = shop.recipe.task, time.perf_counter()
+def fitted(shop: ShopTask, config: NexusConfig, training: TrainingConfig) -> TrainState:
+    """A finished training, its weights those of the epoch that validates best."""
+    task = shop.recipe.task
     torch.manual_seed(training.seed)
     model = NexusFormer(config, shop.tokenizer, shop.recipe.paths, task)
     goal = Goal(task=task, scale=shop.tokenizer.label, higher_is_better=True)
@@ -37,10 +38,16 @@ def train(shop: ShopTask, config: NexusConfig, training: TrainingConfig) -> Trai
     def auroc(prediction_B: np.ndarray, label_B: np.ndarray) -> float:
         return measure("auroc", prediction_B, label_B)
 
-    state = fit(
+    return fit(
         new_state(model, training), shop.tensors, splits, goal, training, auroc,
         on_step=lambda _: None, on_epoch=lambda _: None,
     )  # fmt: skip
+
+
+def train(shop: ShopTask, config: NexusConfig, training: TrainingConfig) -> Trained:
+    """Train, choose the epoch on validation, predict the test split once."""
+    task, started = shop.recipe.task, time.perf_counter()
+    state = fitted(shop, config, training)
     test_B = shop.samples("test")
     found = predict_samples(state.model, shop.tensors, test_B, task, shop.tokenizer.label)
     return Trained(
@@ -49,5 +56,5 @@ def train(shop: ShopTask, config: NexusConfig, training: TrainingConfig) -> Trai
         test=measure("auroc", found, shop.tensors.label_B[test_B]),
         epochs=state.progress.next_epoch,
         seconds=time.perf_counter() - started,
-        parameters=sum(p.numel() for p in model.parameters()),
+        parameters=sum(p.numel() for p in state.model.parameters()),
     )

@@ -9,9 +9,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from nexus_model.artifact.model_file import NexusFlowModelArtifact
-from nexus_model.optimize.int8 import dequantize_weights, quantize_weights
+from nexus_model.optimize.int8 import dequantize_weights, quantize_weights, stays_float
 from nexus_model.schema import Record
-from nexus_model.train.trainer import STAYS_FLOAT, Optimization
+from nexus_model.train.trainer import Optimization
 
 
 class Quantization(Record):
@@ -30,7 +30,7 @@ class Quantization(Record):
 
 def packed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights as they are stored: matrices as INT8, but not those of the head."""
-    return quantize_weights(state, keep=lambda name: STAYS_FLOAT in name)
+    return quantize_weights(state, keep=stays_float)
 
 
 def quantization(state: Mapping[str, Tensor], small: Mapping[str, Tensor]) -> Quantization:

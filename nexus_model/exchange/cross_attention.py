@@ -60,9 +60,10 @@ class CrossContextualAttention(nn.Module):
         """State after reading projected offers."""
         return state_BQD + self.attend.read(self.norm(state_BQD), offered, keep_BQN, bias)
 
-    def own_tokens(self, state_BQD: Tensor) -> Offered:
-        """Keys and values of the state tokens themselves, as others may read them."""
-        return self.attend.keys_and_values(self.norm(state_BQD))
+    def with_tokens(self, offered: Offered, state_BQD: Tensor) -> Offered:
+        """What rows offer, then the state tokens themselves, as others may read them."""
+        tokens = self.attend.keys_and_values(self.norm(state_BQD))
+        return torch.cat([offered[0], tokens[0]], dim=2), torch.cat([offered[1], tokens[1]], dim=2)
 
 
 class OwnTableAttention(nn.Module):

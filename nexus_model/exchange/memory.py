@@ -56,6 +56,12 @@ def every_table(memory: Memory) -> Tensor:
     return memory.keep_BN[:, None].expand(-1, len(memory.path_Q), -1)
 
 
+def hearing_weights(memory: Memory, dtype: torch.dtype) -> Tensor:
+    """``[P, P]``: factor with which a path hears another's mean message, zero for itself."""
+    others_PP = 1 - torch.eye(memory.paths, dtype=dtype, device=memory.path_Q.device)
+    return others_PP if memory.context_PP is None else others_PP * memory.context_PP.exp().to(dtype)
+
+
 def reading_bias(memory: Memory, pair_BHPP: Tensor | None) -> Tensor | None:
     """``[B, H, Q, N]`` logits added by context weights and by the pair track; None if neither."""
     if memory.context_PP is None and pair_BHPP is None:

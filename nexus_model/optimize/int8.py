@@ -15,6 +15,15 @@ _VALUES, _SCALE = ".int8", ".scale"
 _LARGEST = 127
 
 
+def stays_float(name: str) -> bool:
+    """Whether a model's weight is better left alone: in the head is little to gain, most to lose.
+
+    >>> stays_float("head.out.weight"), stays_float("fuse.project.weight")
+    (True, False)
+    """
+    return "head." in name
+
+
 def quantize_weights(
     state: Mapping[str, Tensor], *, keep: Callable[[str], bool]
 ) -> dict[str, Tensor]:

@@ -50,11 +50,6 @@ class LinearHead(nn.Module):
         nn.init.normal_(self.out.weight, std=1e-3)
         nn.init.zeros_(self.out.bias)
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """What the clock is cast to."""
-        return self.out.weight.dtype
-
     def forward(self, fused_BD: Tensor, clock_BF: Tensor) -> Tensor:
         return self.out(torch.cat([self.dropout(fused_BD), clock_BF], dim=1))
 

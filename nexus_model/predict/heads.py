@@ -31,11 +31,6 @@ class Head(nn.Module):
         nn.init.normal_(self.out.weight, std=1e-3)
         nn.init.zeros_(self.out.bias)
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """What the clock is cast to."""
-        return self.out.weight.dtype
-
     def forward(self, fused_BD: Tensor, clock_BF: Tensor) -> Tensor:
         hidden_BD = F.silu(self.hidden(torch.cat([self.norm(fused_BD), clock_BF], dim=1)))
         return self.out(self.dropout(hidden_BD))
@@ -67,11 +62,6 @@ class EnsembleHead(nn.Module):
         """Near zero, each member on its own."""
         nn.init.normal_(self.out.weight_EFY, std=1e-3)
         nn.init.zeros_(self.out.bias_EY)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """What the clock is cast to."""
-        return self.out.weight_EFY.dtype
 
     def members(self, fused_BD: Tensor, clock_BF: Tensor) -> Tensor:
         """``[B, E, Y]``: what each member says."""

@@ -78,7 +78,7 @@ def fit_numerical(name: str, values_R: Array, scaling: NumericalScaling) -> Nume
     return fitted.model_copy(update={"edges": bin_edges(encode_numerical(present, fitted)[0])})
 
 
-def bin_edges(scaled: Array) -> tuple[float, ...]:
+def bin_edges(scaled: Array, bins: int = BINS) -> tuple[float, ...]:
     """Edges of half the bins of equally many rows and half of equally many distinct values.
 
     Where most rows share a value, bins of rows alone would leave two or three for all others.
@@ -86,7 +86,7 @@ def bin_edges(scaled: Array) -> tuple[float, ...]:
     >>> bin_edges(np.array([0.0] * 90 + [1.0, 2.0, 3.0], np.float32))[0]
     0.0
     """
-    shares = np.linspace(0, 1, BINS // 2 + 1)
+    shares = np.linspace(0, 1, bins // 2 + 1)
     found = [np.quantile(scaled, shares), np.quantile(np.unique(scaled), shares)]
     return tuple(float(edge) for edge in np.unique(np.concatenate(found).astype(np.float32)))
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nexus_model.apply import predict_samples
 from nexus_model.model import NexusFormer
-from nexus_model.optimize.int8 import dequantize_weights, quantize_weights
+from nexus_model.optimize.int8 import dequantize_weights, quantize_weights, stays_float
 from nexus_model.schema import Record, TrainingError
 from nexus_model.train.config import TrainingConfig
 from nexus_model.train.loader import Array, NexusLoader
@@ -19,7 +19,6 @@ from nexus_model.train.state import Progress, TrainState
 from nexus_model.train.step import batch_losses
 
 MB = 1_000_000
-STAYS_FLOAT = "head."  # little to gain there, most to lose
 
 
 class Candidate(Record):
@@ -142,7 +141,7 @@ class NexusFlowTrainer:
         exact = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
         found = [self._candidate("float32", exact, loader)]
         if auto_optimize == "quantization":
-            packed = quantize_weights(exact, keep=lambda name: STAYS_FLOAT in name)
+            packed = quantize_weights(exact, keep=stays_float)
             self.model.load_state_dict(dequantize_weights(packed))
             found.append(self._candidate("int8", packed, loader))
         taken = found[-1]

@@ -5,9 +5,10 @@ A training that was finished is read back, so a run that was cut short goes on w
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from nexus_model.schema import Record
 from nexus_pipeline.progress import ProgressLog
 from nexus_pipeline.project import ProjectConfig, ablation_of, pretraining_of
 from nexus_pipeline.steps.align import folder_hash, read_recipe
+from nexus_pipeline.steps.pretrain_task import pretrained_weights
 from nexus_pipeline.steps.records import fingerprint
 from nexus_pipeline.steps.stored import Stored, relative
 from nexus_pipeline.steps.tokenize_task import open_tensors_of, read_splits
@@ -25,7 +27,11 @@ from nexus_pipeline.steps.variants import DEFAULT, Variant, variants
 from nexus_pipeline.storage import Store
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from nexus_model.tokenize.batch import TaskTensors
+
+Pretrained: TypeAlias = "Callable[[], dict[str, Tensor]]"
 
 
 class Ablated(Record):
@@ -68,11 +74,16 @@ def ablate_task(
     metric = primary_metric(read_recipe(project, task).task.kind)
     found: dict[str, list[np.ndarray]] = {}
     rows = []
+
+    @cache
+    def pretrained() -> "dict[str, Tensor]":
+        return pretrained_weights(project, task, store, log)[0]
+
     for variant in variants(project, task):
         told = []
         for seed in range(ablation_of(project).seeds):
             log.line(f"ablation/{task}: {variant.name}, seed {seed}")
-            told.append(_trained(project, task, store, upstream, variant, seed, log))
+            told.append(_trained(project, task, store, upstream, variant, seed, log, pretrained))
         predictions = [np.load(at, allow_pickle=False) for at, _ in told]
         found[variant.name] = predictions
         scores = tuple(float(measure(metric.name, p, label_B)) for p in predictions)
@@ -118,6 +129,7 @@ def _trained(
     variant: Variant,
     seed: int,
     log: ProgressLog,
+    pretrained: Pretrained,
 ) -> tuple[Path, Mapping[str, float]]:
     """Validation predictions of one training, and what it cost; read back if it was done before."""
     changed = variant.of(project)
@@ -136,7 +148,7 @@ def _trained(
     facts = at.with_suffix(".json")
     if not facts.is_file():
         started = time.perf_counter()
-        prediction_B, parameters = _train(changed, task, store, variant, seed, log)
+        prediction_B, parameters = _train(changed, task, store, variant, seed, log, pretrained)
         np.save(at, prediction_B, allow_pickle=False)
         cost = {"seconds": time.perf_counter() - started, "parameters": parameters}
         facts.write_text(json.dumps(cost), encoding="utf-8")
@@ -144,16 +156,21 @@ def _trained(
 
 
 def _train(
-    project: ProjectConfig, task: str, store: Store, variant: Variant, seed: int, log: ProgressLog
+    project: ProjectConfig,
+    task: str,
+    store: Store,
+    variant: Variant,
+    seed: int,
+    log: ProgressLog,
+    pretrained: Pretrained,
 ) -> tuple[np.ndarray, int]:
     """Validation predictions of a variant trained from one seed, and its number of weights."""
     import torch
 
     from nexus_model.apply import predict_samples
-    from nexus_model.model import NexusFormer
-    from nexus_model.train.loop import Goal, fit, new_state
-    from nexus_pipeline.steps.model_plan import model_config
-    from nexus_pipeline.steps.pretrain_task import pretrained_weights, start_from
+    from nexus_model.train.loop import fit, new_state
+    from nexus_pipeline.steps.model_plan import fresh_model, goal_of
+    from nexus_pipeline.steps.pretrain_task import start_from
     from nexus_pipeline.steps.train_task import THREADS, training_config
 
     torch.set_num_threads(THREADS)
@@ -163,13 +180,9 @@ def _train(
     epochs = ablation_of(project).epochs or project.training.epochs
     config = training_config(project).model_copy(update={"seed": seed, "epochs": epochs})
     metric = primary_metric(recipe.task.kind)
-    is_high = metric.direction is Direction.MAX
-    goal = Goal(task=recipe.task, scale=tokenizer.label, higher_is_better=is_high)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = NexusFormer(model_config(project), tokenizer, recipe.paths, recipe.task)
+    goal, model = goal_of(recipe, tokenizer), fresh_model(project, recipe, tokenizer, seed)
     if variant.pretrained:
-        start_from(model, pretrained_weights(project, task, store, log)[0], task, log)
+        start_from(model, pretrained(), task, log)
     state = fit(
         new_state(model, config),
         tensors,

@@ -3,6 +3,9 @@
 import importlib.util
 import sys
 
+import torch
+
+from nexus_model.align.recipe import Recipe
 from nexus_model.api.encoders import SIZES
 from nexus_model.config import NexusConfig
 from nexus_model.encode.choose import (
@@ -22,6 +25,7 @@ from nexus_model.encode.numbers import (
 from nexus_model.encode.tabnet import TabNetConfig
 from nexus_model.encode.text_cells import TextConfig
 from nexus_model.encode.time_series import TimeSeriesConfig
+from nexus_model.evaluate.metrics import Direction, primary_metric
 from nexus_model.exchange.refine import RefinementConfig
 from nexus_model.exchange.relation.choose import RelationConfig
 from nexus_model.exchange.relation.commnet import CommNetConfig
@@ -38,7 +42,10 @@ from nexus_model.layers.positions.learned import LearnedConfig
 from nexus_model.layers.positions.none import NoPositionConfig
 from nexus_model.layers.positions.rotary import RotaryConfig
 from nexus_model.layers.positions.sinusoidal import SinusoidalConfig
+from nexus_model.model import NexusFormer
 from nexus_model.schema import ConfigurationError
+from nexus_model.tokenize.statistics import Tokenizer
+from nexus_model.train.loader import Goal
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.settings.architecture import ArchitectureConfig, RelationName
 from nexus_pipeline.settings.dataset import DatasetConfig
@@ -56,6 +63,21 @@ NUMBERS: dict[str, NumbersConfig] = {
     "periodic": PeriodicNumbers(),
     "piecewise": PiecewiseNumbers(),
 }
+
+
+def fresh_model(
+    project: ProjectConfig, recipe: Recipe, tokenizer: Tokenizer, seed: int
+) -> NexusFormer:
+    """The project's model for a task, its weights drawn from ``seed`` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return NexusFormer(model_config(project), tokenizer, recipe.paths, recipe.task)
+
+
+def goal_of(recipe: Recipe, tokenizer: Tokenizer) -> Goal:
+    """What a task's training aims at: its primary metric, the way that one is better."""
+    is_high = primary_metric(recipe.task.kind).direction is Direction.MAX
+    return Goal(task=recipe.task, scale=tokenizer.label, higher_is_better=is_high)
 
 
 def model_config(project: ProjectConfig) -> NexusConfig:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from nexus_model.optimize.report import SizeReport
 
 FULL, SMALL = "model.nxf", "model-int8.nxf"
-STAYS_FLOAT = ("head.",)
 LATENCY_CALLS = 30
 
 
@@ -37,7 +36,7 @@ def optimize_task(
 
     from nexus_model.artifact.model_file import NexusFlowModelArtifact
     from nexus_model.config import NexusConfig
-    from nexus_model.optimize.int8 import quantize_weights
+    from nexus_model.optimize.int8 import quantize_weights, stays_float
 
     torch.set_num_threads(THREADS)
     recipe, trained = read_recipe(project, task), model_folder(project, task)
@@ -47,7 +46,7 @@ def optimize_task(
     folder = artifact_folder(project, task)
     folder.mkdir(parents=True, exist_ok=True)
     hashes = {}
-    small = quantize_weights(weights, keep=lambda name: any(word in name for word in STAYS_FLOAT))
+    small = quantize_weights(weights, keep=stays_float)
     for name, tensors in ((FULL, weights), (SMALL, small)):
         artifact = NexusFlowModelArtifact(
             recipe,

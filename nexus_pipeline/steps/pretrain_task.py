@@ -9,7 +9,7 @@ from nexus_model.align.samples import Split
 from nexus_pipeline.progress import ProgressLog
 from nexus_pipeline.project import ProjectConfig, pretraining_of
 from nexus_pipeline.steps.align import folder_hash, read_recipe
-from nexus_pipeline.steps.model_plan import model_config
+from nexus_pipeline.steps.model_plan import fresh_model
 from nexus_pipeline.steps.stored import Stored, relative
 from nexus_pipeline.steps.tokenize_task import open_tensors_of, read_splits
 from nexus_pipeline.storage import Store
@@ -56,7 +56,6 @@ def pretrained_weights(
     """Weights of the row encoders after pretraining on what training samples see; the losses."""
     import torch
 
-    from nexus_model.model import NexusFormer
     from nexus_model.train.masked_cells import PretrainingConfig, database_weights, pretrain
     from nexus_pipeline.steps.train_task import THREADS
 
@@ -73,9 +72,7 @@ def pretrained_weights(
         seed=training.seed,
     )
     recipe, tensors = read_recipe(project, task), open_tensors_of(project, task)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        model = NexusFormer(model_config(project), tensors[1], recipe.paths, recipe.task)
+    model = fresh_model(project, recipe, tensors[1], config.seed)
     _, report = pretrain(
         model,
         tensors[1],

@@ -10,13 +10,13 @@ import numpy as np
 
 from nexus_model.align.samples import Split
 from nexus_model.config import NexusConfig
-from nexus_model.evaluate.metrics import Direction, measure, primary_metric
+from nexus_model.evaluate.metrics import measure, primary_metric
 from nexus_model.train.config import TrainingConfig
 from nexus_model.train.progress import EpochReport
 from nexus_pipeline.progress import ProgressLog
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps.align import folder_hash, read_recipe
-from nexus_pipeline.steps.model_plan import model_config
+from nexus_pipeline.steps.model_plan import fresh_model, goal_of
 from nexus_pipeline.steps.pretrain_task import read_pretrained, start_from
 from nexus_pipeline.steps.stored import Stored, relative
 from nexus_pipeline.steps.tokenize_task import open_tensors_of, read_splits
@@ -37,23 +37,16 @@ def train_task(
     """Train, resuming from the checkpoint of the same fingerprint if a run was cut short."""
     import torch
 
-    from nexus_model.model import NexusFormer
     from nexus_model.train.batch_size import training_steps
-    from nexus_model.train.loop import Goal, fit, new_state
+    from nexus_model.train.loop import fit, new_state
     from nexus_model.train.state import load_state, save_state
 
     torch.set_num_threads(THREADS)
     recipe, splits = read_recipe(project, task), read_splits(task, store)
     tensors, tokenizer = open_tensors_of(project, task)
     config, metric = training_config(project), primary_metric(recipe.task.kind)
-    goal = Goal(
-        task=recipe.task,
-        scale=tokenizer.label,
-        higher_is_better=metric.direction is Direction.MAX,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        model = NexusFormer(model_config(project), tokenizer, recipe.paths, recipe.task)
+    goal = goal_of(recipe, tokenizer)
+    model = fresh_model(project, recipe, tokenizer, config.seed)
     if project.pretraining is not None:
         start_from(model, read_pretrained(project, task), task, progress)
     name = f"{fingerprint[:16]}.safetensors"

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from nexus_model.exchange.memory import Memory, path_means
+from nexus_model.exchange.memory import Memory, hearing_weights, path_means
 from nexus_model.schema import Record
 
 
@@ -48,16 +48,10 @@ class CommNet(nn.Module):
     ) -> Tensor:
         normed_BQD = self.norm(state_BQD)
         mean_BPD = path_means(normed_BQD, memory)
-        heard_PP = _others(memory, mean_BPD.dtype)
+        heard_PP = hearing_weights(memory, mean_BPD.dtype)
         there_BP = memory.keep_BP.to(mean_BPD.dtype)
         count_BP = there_BP @ heard_PP.T
         message_BPD = heard_PP @ (mean_BPD * there_BP[..., None])
         message_BPD = message_BPD / count_BP.clamp(min=1)[..., None]
         heard_BQD = self.hear(message_BPD)[:, memory.path_Q]
         return state_BQD + self.out(torch.tanh(self.hold(normed_BQD) + heard_BQD))
-
-
-def _others(memory: Memory, dtype: torch.dtype) -> Tensor:
-    """``[P, P]``: weight with which a path hears another, zero for itself."""
-    alone_PP = 1 - torch.eye(memory.paths, dtype=dtype, device=memory.path_Q.device)
-    return alone_PP if memory.context_PP is None else alone_PP * memory.context_PP.exp().to(dtype)

@@ -5,7 +5,6 @@ B samples, Q state tokens of all paths, K rows, N rows then state tokens, D widt
 
 from typing import Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -39,8 +38,7 @@ class CrossContextual(nn.Module):
     def forward(
         self, state_BQD: Tensor, offered: Offered, memory: Memory, pair_BHPP: Tensor | None = None
     ) -> Tensor:
-        rows, tokens = offered, self.attention.own_tokens(state_BQD)
-        both = torch.cat([rows[0], tokens[0]], dim=2), torch.cat([rows[1], tokens[1]], dim=2)
+        both = self.attention.with_tokens(offered, state_BQD)
         bias = reading_bias(memory, pair_BHPP)
         if self.peers is not None:
             return self.peers(state_BQD, both, memory, bias, self.attention, self.tap_reading)

@@ -9,7 +9,6 @@ is the refinement's own, which follows.
 
 from typing import Literal, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from nexus_model.exchange.cross_attention import CrossContextualAttention, Offered
@@ -57,11 +56,7 @@ class Gps(nn.Module):
             heard_BQD = self.local(state_BQD, offered.local_BPD, memory, pair_BHPP)
             result_BQD = result_BQD + (heard_BQD - state_BQD)
         if self.everywhere is not None and offered.rows is not None:
-            tokens = self.everywhere.own_tokens(state_BQD)
-            both = (
-                torch.cat([offered.rows[0], tokens[0]], dim=2),
-                torch.cat([offered.rows[1], tokens[1]], dim=2),
-            )
+            both = self.everywhere.with_tokens(offered.rows, state_BQD)
             bias = reading_bias(memory, pair_BHPP)
             read_BQD = self.everywhere.read(state_BQD, both, every_table(memory), bias)
             result_BQD = result_BQD + (read_BQD - state_BQD)

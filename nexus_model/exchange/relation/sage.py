@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from nexus_model.exchange.memory import Memory
+from nexus_model.exchange.memory import Memory, hearing_weights
 from nexus_model.schema import Record
 
 
@@ -54,12 +54,7 @@ class Sage(nn.Module):
         memory: Memory,
         pair_BHPP: Tensor | None = None,  # noqa: ARG002 - all operators are called alike
     ) -> Tensor:
-        alone_PP = 1 - torch.eye(memory.paths, dtype=offered.dtype, device=offered.device)
-        weight_PP = (
-            alone_PP
-            if memory.context_PP is None
-            else alone_PP * memory.context_PP.exp().to(offered.dtype)
-        )
+        weight_PP = hearing_weights(memory, offered.dtype)
         there_BP = memory.keep_BP.to(offered.dtype)
         heard_BPD = weight_PP @ (offered * there_BP[..., None])
         heard_BPD = heard_BPD / (there_BP @ weight_PP.T).clamp(min=1e-6)[..., None]
