@@ -7,6 +7,7 @@ Relative paths are relative to the folder of the YAML file, the project's root. 
 import datetime as dt
 import difflib
 import hashlib
+import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, Self
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from nexus_model.align.samples import Regime
 from nexus_model.schema import ConfigurationError, ForeignKey, Record, TaskKind
 from nexus_model.tokenize.statistics import NumericalScaling
 from nexus_pipeline.settings.ablation import AblationConfig
@@ -53,7 +55,26 @@ class TaskConfig(Record):
     kind: TaskKind
     horizon_days: int = Field(gt=0)
     step_days: int | None = Field(None, gt=0, description="days between cutoffs; horizon if unset")
+    training_step_days: int | None = Field(
+        None, gt=0, description="days between training cutoffs; step_days if unset"
+    )
     sql: str = Field(description="name of the SQL model that gives the labels")
+    regimes: tuple[Regime, ...] = Field(
+        (Regime.SEED_TIME,),
+        min_length=1,
+        description="what evaluation may know, each a task of its own: seed_time, all up to a "
+        "sample's cutoff; frozen (the task's name ends in _frozen), what was known when its split "
+        "began",
+    )
+    stale_copies: int = Field(
+        2, ge=0, description="of frozen: training samples repeated as of an earlier moment"
+    )
+
+    @property
+    def names(self) -> dict[str, Regime]:
+        """Task names and their regimes."""
+        frozen = Regime.FROZEN
+        return {self.name + f"_{frozen}" * (regime is frozen): regime for regime in self.regimes}
 
 
 class SplitConfig(Record):
@@ -61,6 +82,9 @@ class SplitConfig(Record):
 
     validation_from: dt.date | None = None
     test_from: dt.date | None = None
+    most_cutoffs: int | None = Field(
+        None, gt=0, description="of validation and of test, the earliest; all if unset"
+    )
     validation_size: float = Field(0.2, gt=0, lt=1)
     test_size: float = Field(0.2, gt=0, lt=1)
     seed: int = 0
@@ -113,6 +137,11 @@ class ProjectConfig(Record):
 
     project_name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     datasets: tuple[DatasetConfig, ...] = Field(min_length=1)
+    raw_folder: str | None = Field(
+        None,
+        description="where the raw files are, data/raw/<project> if unset; package:NAME/FOLDER is "
+        "a folder of an installed package; the environment's NEXUS_RAW goes before",
+    )
     target: TargetConfig | None = None
     tasks: tuple[TaskConfig, ...] = ()
     encoder_modules: Names = Field(
@@ -173,7 +202,7 @@ class ProjectConfig(Record):
         """Names of the tasks; a static project has one, named after its target column."""
         if self.target:
             return (self.target.target_column.lower(),)
-        return tuple(task.name for task in self.tasks)
+        return tuple(name for task in self.tasks for name in task.names)
 
     @property
     def sql_folder(self) -> Path:
@@ -187,7 +216,10 @@ class ProjectConfig(Record):
     def raw_path(self, table: str) -> Path:
         """The file a table is read from."""
         dataset = self[table]
-        return self.root / (dataset.path or f"data/raw/{self.project_name}/{dataset.name}")
+        if dataset.path:
+            return self.root / dataset.path
+        folder = os.environ.get("NEXUS_RAW") or self.raw_folder or f"data/raw/{self.project_name}"
+        return raw_folder(self.root, folder) / dataset.name
 
     def foreign_keys(self, table: str) -> tuple[ForeignKey, ...]:
         """Foreign keys with the referenced columns filled in from the referenced primary key."""
@@ -199,6 +231,21 @@ class ProjectConfig(Record):
             )
             for key in self[table].foreign_keys
         )
+
+
+def raw_folder(root: Path, folder: str) -> Path:
+    """A folder below ``root``, or of an installed package, which is not imported.
+
+    Raises:
+        ConfigurationError: the package is not installed.
+    """
+    if not folder.startswith("package:"):
+        return root / folder
+    name, _, below = folder.removeprefix("package:").partition("/")
+    found = importlib.util.find_spec(name)
+    if found is None or not found.submodule_search_locations:
+        raise ConfigurationError(f"raw_folder: package {name!r} is not installed")
+    return Path(found.submodule_search_locations[0]) / below
 
 
 def ablation_of(project: ProjectConfig) -> AblationConfig:

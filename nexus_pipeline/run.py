@@ -108,11 +108,13 @@ def _selected(
     project: ProjectConfig, stages: Sequence[str], task: str | None, *, aside: bool
 ) -> Iterator[dg.AssetKey]:
     others = {name for name in project.task_names if name != task} if task else set()
-    labels = {found.sql for found in project.tasks if found.name in others}
+    of_others = [found for found in project.tasks if task and task not in found.names]
+    labels = {found.sql for found in of_others} | {f"cutoffs_{found.name}" for found in of_others}
     for making in all_makings(project):
         name = making.key.split("/")[2]
         of_other = name in labels or any(
-            name == other or name.endswith(f"_{other}") for other in others
+            name == other or (name.endswith(f"_{other}") and not name.startswith("cutoffs_"))
+            for other in others
         )
         if making.stage in stages and making.aside is aside and not of_other:
             yield dg.AssetKey(making.key.split("/"))

@@ -262,7 +262,8 @@ def tiny_recipe(kind=TaskKind.BINARY, *, static=False, max_rows=5, models=()):
         max_rows,
         models=(*models, SqlText(name="labels", sql=labels)),
         labels="labels",
-        grid=Grid(anchor=moment(180), step_days=30, horizon_days=30),
+        grid=GRID,
+        cutoffs=f"cutoffs_{task.name}",
         history=history_name(task),
     )
 
@@ -281,6 +282,7 @@ def aligned_database(recipe, frames, last=None):
     return con
 
 
+GRID = Grid(validation_from=moment(150), test_from=moment(180), step_days=30, horizon_days=30)
 TIME_SPLIT = TimeSplit(validation_from=moment(150), test_from=moment(180))
 ENTITY_SPLIT = EntitySplit(validation_size=0.2, test_size=0.2, seed=0)
 

@@ -151,7 +151,7 @@ def build_aligned(con: Connection, recipe: Recipe, last: dt.datetime | None) -> 
             raise ConfigurationError(f"SQL model {model.name!r} failed: {error}") from error
     if recipe.history and recipe.labels:
         labels = f"select * from aligned.{quoted(recipe.labels)}"
-        source = history_select(recipe.task, recipe.entity, labels)
+        source = history_select(recipe.task, recipe.entity, labels, recipe.cutoffs or "")
         number_rows(con, source, tables[recipe.history])
     for table in tables.values():
         link_rows(con, table)
@@ -169,7 +169,7 @@ def _create_cutoffs(con: Connection, recipe: Recipe, last: dt.datetime | None) -
         raise DataError("a cutoff is needed", table=recipe.task.entity_table)
     first = first_time(con, recipe)
     select = cutoffs_select(recipe.grid, first or last, last)
-    con.execute(f"create table aligned.{quoted('cutoffs_' + recipe.task.name)} as {select}")
+    con.execute(f"create table aligned.{quoted(recipe.cutoffs or '')} as {select}")
 
 
 def first_time(con: Connection, recipe: Recipe) -> dt.datetime | None:
@@ -215,8 +215,17 @@ def entity_rows(con: Connection, recipe: Recipe) -> np.ndarray:
     return np.array([row[0] for row in found], dtype=np.int64)
 
 
-def sample_times(rows_B: np.ndarray, cutoff: dt.datetime | None) -> SampleTimes:
-    """All entities asked at one cutoff, or at none."""
+def sample_times(
+    rows_B: np.ndarray, cutoff: dt.datetime | None, as_of: dt.datetime | None = None
+) -> SampleTimes:
+    """All entities asked at one cutoff, or at none, from data of one moment (the cutoff's)."""
     epoch = dt.datetime(1970, 1, 1)
-    moment = NEVER if cutoff is None else (cutoff - epoch) // dt.timedelta(microseconds=1)
-    return SampleTimes(rows_B, np.full(len(rows_B), moment, dtype=np.int64))
+    cutoff_us, as_of_us = (
+        NEVER if moment is None else (moment - epoch) // dt.timedelta(microseconds=1)
+        for moment in (cutoff, as_of)
+    )
+    return SampleTimes(
+        rows_B,
+        np.full(len(rows_B), cutoff_us, dtype=np.int64),
+        np.full(len(rows_B), min(cutoff_us, as_of_us), dtype=np.int64),
+    )

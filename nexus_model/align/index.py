@@ -18,6 +18,7 @@ from nexus_model.schema import DatabaseSpec
 Connection: TypeAlias = duckdb.DuckDBPyConnection
 Array = np.ndarray
 
+DAY_US = 86_400_000_000
 NEVER = np.iinfo(np.int64).max  # the cutoff of a sample that sees everything, microseconds
 
 
@@ -39,22 +40,25 @@ class PathIndex(NamedTuple):
 
 
 class SampleTimes(NamedTuple):
-    """Entity row and cutoff (microseconds since 1970, ``NEVER`` if none) of each sample."""
+    """Entity row, cutoff and the moment its data is of, by sample.
+
+    Moments are microseconds since 1970, ``NEVER`` if there is none; ``as_of_B`` is never later than
+    ``cutoff_B``, and no row later than it is read.
+    """
 
     entity_B: Array
     cutoff_B: Array
+    as_of_B: Array
 
 
 def read_samples(con: Connection, samples: str) -> SampleTimes:
     """Entity rows and cutoffs of a samples table, in sample order."""
     found = con.sql(
-        f"select entity_row, coalesce(epoch_us(cutoff), {NEVER}) as cutoff "
-        f"from {samples} order by sample"
+        f"select entity_row, coalesce(epoch_us(cutoff), {NEVER}) as cutoff, "
+        f"coalesce(epoch_us(as_of), {NEVER}) as as_of from {samples} order by sample"
     ).to_arrow_table()
-    return SampleTimes(
-        found["entity_row"].to_numpy().astype(np.int64),
-        found["cutoff"].to_numpy().astype(np.int64),
-    )
+    names = ("entity_row", "cutoff", "as_of")
+    return SampleTimes(*(found[name].to_numpy().astype(np.int64) for name in names))
 
 
 def index_path(
@@ -72,10 +76,10 @@ def index_path(
     count = len(samples.entity_B)
     requests = Requests(np.arange(count), samples.entity_B)
     if not path.hops:
-        requests = _known(con, database, path.table, requests, samples.cutoff_B)
+        requests = _known(con, database, path.table, requests, samples.as_of_B)
     for hop in path.hops:
         step = _down if hop.direction == "down" else _up
-        requests = step(con, database, hop, requests, samples.cutoff_B, max_rows)
+        requests = step(con, database, hop, requests, samples.as_of_B, max_rows)
     return _as_index(con, database, path, requests, count, max_rows)
 
 
@@ -84,19 +88,19 @@ def _down(
     database: DatabaseSpec,
     hop: Hop,
     requests: Requests,
-    cutoff_B: Array,
+    as_of_B: Array,
     max_rows: int,
 ) -> Requests:
     """From rows to the newest visible rows that reference them; a row without a time is oldest."""
     # Samples without a cutoff see every row, those without a time included.
-    timed = database[hop.table].time_column is not None and not (cutoff_B == NEVER).all()
+    timed = database[hop.table].time_column is not None and not (as_of_B == NEVER).all()
     con.register(
         "requests",
         pa.table(
             {
                 "request": np.arange(len(requests.sample_N)),
                 "parent": requests.row_N,
-                "cutoff": cutoff_B[requests.sample_N],
+                "as_of": as_of_B[requests.sample_N],
             }
         ),
     )
@@ -144,7 +148,7 @@ def _slices(timed: bool) -> str:  # noqa: FBT001 - a fact of the table
     select requests.request, groups.start, moments.stop
     from requests
     asof inner join moments
-        on requests.parent = moments.parent and requests.cutoff >= moments.moment
+        on requests.parent = moments.parent and requests.as_of >= moments.moment
     inner join groups on requests.parent = groups.parent
     order by requests.request
     """
@@ -155,26 +159,26 @@ def _up(
     database: DatabaseSpec,
     hop: Hop,
     requests: Requests,
-    cutoff_B: Array,
+    as_of_B: Array,
     max_rows: int,  # noqa: ARG001 - both directions are called alike
 ) -> Requests:
-    """From rows to the distinct rows they reference, if those are known by the cutoff."""
+    """From rows to the distinct rows they reference, if those are known."""
     links = quoted("links_" + hop.table)
     parent_R = column_of(con, links, f"_fk_{hop.key}")
     row_N = parent_R[requests.row_N]
     linked_N = row_N >= 0
     found = Requests(requests.sample_N[linked_N], row_N[linked_N])
-    pairs = np.unique(np.stack(_known(con, database, hop.reaches, found, cutoff_B)), axis=1)
+    pairs = np.unique(np.stack(_known(con, database, hop.reaches, found, as_of_B)), axis=1)
     return Requests(pairs[0], pairs[1])
 
 
 def _known(
-    con: Connection, database: DatabaseSpec, table: str, requests: Requests, cutoff_B: Array
+    con: Connection, database: DatabaseSpec, table: str, requests: Requests, as_of_B: Array
 ) -> Requests:
-    """The requests whose row is not later than its sample's cutoff."""
+    """The requests whose row is not later than what its sample knows."""
     if database[table].time_column is None:
         return requests
-    keep_N = times_of(con, table)[requests.row_N] <= cutoff_B[requests.sample_N]
+    keep_N = times_of(con, table)[requests.row_N] <= as_of_B[requests.sample_N]
     return Requests(requests.sample_N[keep_N], requests.row_N[keep_N])
 
 

@@ -40,7 +40,7 @@ class Recipe(Record):
 
     ``models`` are in the order they must run; a table of ``database`` without a model of its name
     is its validated table. ``labels`` names the model that gives the labels of a temporal task,
-    ``grid`` its cutoffs; both are None for a static task.
+    ``grid`` and ``cutoffs`` the moments it is asked at; all are None for a static task.
     """
 
     raw: tuple[RawTable, ...]
@@ -50,6 +50,7 @@ class Recipe(Record):
     plans: tuple[PathPlan, ...]
     labels: str | None = None
     grid: Grid | None = None
+    cutoffs: str | None = Field(None, description="name of the table of cutoffs the labels read")
     history: str | None = Field(None, description="name of the label history table, if any")
 
     @property

@@ -2,7 +2,8 @@
 
 ``aligned.cutoffs_<task>(cutoff, window_end)`` is the grid of question times,
 ``aligned.samples_<task>`` the questions, ``aligned.label_history_<task>`` the answers as rows that
-become visible when their window closes.
+become visible when their window closes. A sample is about ``cutoff`` and knows what was known
+``as_of`` a moment that is never later.
 """
 
 import datetime as dt
@@ -32,19 +33,62 @@ class Split(StrEnum):
     TEST = "test"
 
 
+class Regime(StrEnum):
+    """What a sample of validation and test may know.
+
+    ``seed_time``: everything up to its own cutoff. ``frozen``: what was known when its split
+    began, however long ago that is. Public results mix the two; they are far apart.
+    """
+
+    SEED_TIME = "seed_time"
+    FROZEN = "frozen"
+
+
 class Grid(Record):
-    """Cutoffs every ``step_days`` before and after ``anchor``; windows of ``horizon_days``."""
+    """Cutoffs every ``step_days``, laid per split so that no window straddles one.
 
-    anchor: dt.datetime
-    step_days: int
-    horizon_days: int
-
-
-class TimeSplit(Record):
-    """Validation from one date on, test from a later one; a window never straddles either."""
+    Training counts backwards from the window that closes at ``validation_from``, where asked for
+    every ``training_step_days`` between as well; validation and test count forward from their
+    first moment. ``is_regular`` tells the cutoffs that are steps apart: history is made of those,
+    so that it is as dense in every split.
+    """
 
     validation_from: dt.datetime
     test_from: dt.datetime
+    step_days: int
+    horizon_days: int
+    training_step_days: int | None = None
+
+
+class TimeSplit(Record):
+    """Validation from one date on, test from a later one; a window never straddles either.
+
+    ``evaluated_days`` limits how far cutoffs of validation and of test may lie from its start.
+    """
+
+    validation_from: dt.datetime
+    test_from: dt.datetime
+    evaluated_days: int | None = None
+
+    @property
+    def until(self) -> tuple[dt.datetime, dt.datetime]:
+        """The moments from which on no cutoff of validation, and none of test, is asked at."""
+        if self.evaluated_days is None:
+            return self.test_from, dt.datetime.max
+        span = dt.timedelta(days=self.evaluated_days)
+        return min(self.validation_from + span, self.test_from), self.test_from + span
+
+
+class Knowledge(Record):
+    """How old the data of a sample is.
+
+    In a frozen regime every training sample is repeated ``stale_copies`` times as of an earlier
+    moment, drawn per cutoff from the ``stale_days`` before it: what evaluation will look like.
+    """
+
+    regime: Regime = Regime.SEED_TIME
+    stale_copies: int = 0
+    stale_days: int = 0
 
 
 class EntitySplit(Record):
@@ -80,26 +124,50 @@ def history_table(task: TaskSpec, entity: TableSpec) -> TableSpec:
 
 
 def cutoffs_select(grid: Grid, first: dt.datetime, last: dt.datetime) -> str:
-    """Grid cutoffs after ``first`` whose window has closed by ``last``."""
+    """Cutoffs of all splits after ``first`` whose window has closed by ``last``.
+
+    Columns ``cutoff``, ``window_end`` and ``is_regular``.
+    """
     day = 86_400_000_000
     step, horizon = grid.step_days * day, grid.horizon_days * day
-    anchor, low, high = (_microseconds(moment) for moment in (grid.anchor, first, last))
-    begin, end = -((anchor - low) // step), (high - horizon - anchor) // step
+    low, validation, test, high = (
+        _microseconds(moment) for moment in (first, grid.validation_from, grid.test_from, last)
+    )
+    newest = validation - horizon
+    dense = (grid.training_step_days or grid.step_days) * day
+    spans = (
+        (newest, step, -((newest - low) // step), min(0, (high - validation) // step)),
+        (newest, dense, -((newest - low) // dense), min(0, (high - validation) // dense)),
+        (validation, step, 0, (min(high, test) - horizon - validation) // step),
+        (test, step, 0, (high - horizon - test) // step),
+    )
+    every = " union all ".join(
+        f"select {start} + i * {apart} as moment, {apart == step} as is_regular "
+        f"from range({begin}, {end + 1}) as steps(i)"
+        for start, apart, begin, end in spans
+    )
     return (
-        f"select make_timestamp({anchor} + i * {step}) as cutoff, "
-        f"make_timestamp({anchor} + i * {step} + {horizon}) as window_end "
-        f"from range({begin}, {end + 1}) as steps(i) order by cutoff"
+        "select make_timestamp(moment) as cutoff, "
+        f"make_timestamp(moment + {horizon}) as window_end, bool_or(is_regular) as is_regular "
+        f"from ({every}) where moment >= {low} group by moment order by cutoff"
     )
 
 
-def samples_select(task: TaskSpec, entity: TableSpec, labels: str, split: TimeSplit) -> str:
+def samples_select(
+    task: TaskSpec,
+    entity: TableSpec,
+    labels: str,
+    split: TimeSplit,
+    knowledge: Knowledge | None = None,
+) -> str:
     """Samples of a temporal task in order of cutoff and entity; a straddling window is left out."""
     keys = ", ".join(f"entity.{quoted(column)}" for column in entity.primary_key)
     on = " and ".join(
         f"labels.{quoted(column)} = entity.{quoted(column)}" for column in entity.primary_key
     )
-    start = {"validation": split.validation_from, "test": split.test_from}
-    validation, test = (f"timestamp '{moment}'" for moment in start.values())
+    validation, test = (_literal(at) for at in (split.validation_from, split.test_from))
+    last_validation, last_test = (_literal(at) for at in split.until)
+    copies, as_of = _known_as_of(knowledge or Knowledge(), validation, test)
     return f"""
     with labeled as (
         select {keys}, labels.cutoff, cast(labels.label as double) as label,
@@ -108,17 +176,41 @@ def samples_select(task: TaskSpec, entity: TableSpec, labels: str, split: TimeSp
         from ({labels}) as labels
         inner join aligned.{quoted(entity.name)} as entity on {on}
         where labels.label is not null
+    ),
+    placed as (
+        select *,
+            case when window_end <= {validation} then 'train'
+                when cutoff >= {validation} and cutoff < {last_validation}
+                    and window_end <= {test} then 'validation'
+                when cutoff >= {test} and cutoff < {last_test} then 'test' end as split
+        from labeled
+    ),
+    asked as (
+        select placed.*, {as_of} as as_of
+        from placed
+        cross join range({copies + 1}) as copies(copy)
+        where split = 'train' or (split is not null and copy = 0)
     )
-    select row_number() over (order by cutoff, entity_row) - 1 as sample, labeled.*,
-        case when window_end <= {validation} then 'train'
-            when cutoff >= {validation} and window_end <= {test} then 'validation'
-            when cutoff >= {test} then 'test' end as split
-    from labeled
-    where window_end <= {validation}
-        or (cutoff >= {validation} and window_end <= {test})
-        or cutoff >= {test}
+    select row_number() over (order by cutoff, as_of desc, entity_row) - 1 as sample, *
+    from asked
     order by sample
     """
+
+
+def _known_as_of(knowledge: Knowledge, validation: str, test: str) -> tuple[int, str]:
+    """How often a training sample is repeated, and the SQL of what moment a sample's data is."""
+    if knowledge.regime is Regime.SEED_TIME:
+        return 0, "cutoff"
+    # Each copy draws from a span of its own, so no two are of the same moment.
+    days, copies = knowledge.stale_days, max(1, knowledge.stale_copies)
+    draw = "cast('0x' || substr(md5(copy || '|' || cutoff), 1, 13) as bigint)"
+    first, last = f"({days} * (copy - 1) // {copies} + 1)", f"({days} * copy // {copies})"
+    drawn = f"{first} + {draw} % greatest({last} - {first} + 1, 1)"
+    return (
+        knowledge.stale_copies,
+        f"case split when 'validation' then {validation} when 'test' then {test} "
+        f"else cutoff - to_days(cast(if(copy = 0, 0, {drawn}) as integer)) end",
+    )
 
 
 def static_samples_select(task: TaskSpec, entity: TableSpec, split: EntitySplit) -> str:
@@ -138,7 +230,8 @@ def static_samples_select(task: TaskSpec, entity: TableSpec, split: EntitySplit)
     return f"""
     with labeled as (
         select {keys}, cast(null as timestamp) as cutoff, {label} as label,
-            cast(null as timestamp) as window_end, entity._row as entity_row,
+            cast(null as timestamp) as window_end, cast(null as timestamp) as as_of,
+            entity._row as entity_row,
             cast('0x' || substr(md5('{split.seed}|' || {text}), 1, 13) as bigint)
                 / 4503599627370496.0 as draw
         from aligned.{quoted(entity.name)} as entity
@@ -153,14 +246,23 @@ def static_samples_select(task: TaskSpec, entity: TableSpec, split: EntitySplit)
     """
 
 
-def history_select(task: TaskSpec, entity: TableSpec, labels: str) -> str:
-    """Closed windows: one row per entity and window, dated by the moment the window closed."""
+def history_select(task: TaskSpec, entity: TableSpec, labels: str, cutoffs: str) -> str:
+    """Closed windows: one row per entity and window, dated by the moment the window closed.
+
+    Windows are those of the table ``aligned.<cutoffs>`` that are steps apart.
+    """
+    regular = f"select cutoff from aligned.{quoted(cutoffs)} where is_regular"
     keys = ", ".join(f"labels.{quoted(column)}" for column in entity.primary_key)
     past = "label" if task.kind.is_number else "cast(cast(label as int) as varchar)"
     return (
         f"select {keys}, labels.cutoff + interval {task.horizon_days} day as window_end, "
-        f"{past} as past_label from ({labels}) as labels where labels.label is not null"
+        f"{past} as past_label from ({labels}) as labels "
+        f"where labels.label is not null and labels.cutoff in ({regular})"
     )
+
+
+def _literal(moment: dt.datetime) -> str:
+    return f"timestamp '{moment}'"
 
 
 def _microseconds(moment: dt.datetime) -> int:

@@ -123,12 +123,13 @@ class NexusFormer:
         self._hold(fit_frames(prepared, config, training or TrainingConfig()))
         return self
 
-    def predict(self, batch: Any, cutoff: Cutoff = None) -> pa.Table:
+    def predict(self, batch: Any, cutoff: Cutoff = None, as_of: Cutoff = None) -> pa.Table:
         """One row per row of the entity table, in its order: keys and ``prediction``.
 
-        ``batch`` is tables as ``read_frames`` takes them; ``cutoff`` as ``Predictor.predict``.
+        ``batch`` is tables as ``read_frames`` takes them; ``cutoff`` and ``as_of`` as
+        ``Predictor.predict`` has them.
         """
-        return self.predictor.predict(self._read(batch), cutoff)
+        return self.predictor.predict(self._read(batch), cutoff, as_of)
 
     def save(self, path: Path | str) -> str:
         """Write a ``.nxf`` file that predicts by itself; returns its content hash.

@@ -69,9 +69,9 @@ class NexusFlowModelArtifact:
         """
         return NexusFormer.of(self.stored)
 
-    def predict(self, batch: Any, cutoff: Cutoff = None) -> pa.Table:
+    def predict(self, batch: Any, cutoff: Cutoff = None, as_of: Cutoff = None) -> pa.Table:
         """As ``NexusFormer.predict``."""
-        return self.former.predict(batch, cutoff)
+        return self.former.predict(batch, cutoff, as_of)
 
     def save(self, path: Path | str) -> str:
         """Write the file atomically and return its content hash."""

@@ -33,11 +33,14 @@ class Predictor:
         self.artifact = artifact
         self.model = artifact.build()
 
-    def predict(self, frames: Mapping[str, Any], cutoff: Cutoff = None) -> pa.Table:
+    def predict(
+        self, frames: Mapping[str, Any], cutoff: Cutoff = None, as_of: Cutoff = None
+    ) -> pa.Table:
         """One prediction per row of the entity table's frame, in its order.
 
         ``frames`` maps table names to pandas, polars or Arrow frames of raw tables. ``cutoff`` is
-        the moment asked about; rows later than it are not read. A static task takes none.
+        the moment asked about; a static task takes none. ``as_of`` is the moment the frames are
+        of, the cutoff if unset: rows later than it are not read.
 
         Returns:
             The entity's key columns and ``prediction``: label units, the probability of 1, for
@@ -48,18 +51,20 @@ class Predictor:
             DataError: a table or column is missing or does not cast, or the cutoff is missing.
             ConfigurationError: the cutoff is no moment, or the task takes none.
         """
-        keys, _, found = self._predict(frames, cutoff)
+        keys, _, found = self._predict(frames, cutoff, as_of)
         return self._as_table(keys, found)
 
-    def predict_rows(self, frames: Mapping[str, Any], cutoff: Cutoff = None) -> np.ndarray:
+    def predict_rows(
+        self, frames: Mapping[str, Any], cutoff: Cutoff = None, as_of: Cutoff = None
+    ) -> np.ndarray:
         """Predictions by row number of the aligned entity table, NaN where none was asked."""
-        _, rows_B, found = self._predict(frames, cutoff)
+        _, rows_B, found = self._predict(frames, cutoff, as_of)
         placed = np.full((int(rows_B.max(initial=-1)) + 1, *found.shape[1:]), np.nan)
         placed[rows_B] = found
         return placed
 
     def read(
-        self, frames: Mapping[str, Any], cutoff: Cutoff = None
+        self, frames: Mapping[str, Any], cutoff: Cutoff = None, as_of: Cutoff = None
     ) -> tuple[pa.Table, TaskTensors]:
         """Key columns of every entity in the frame's order, and all of them as samples.
 
@@ -68,12 +73,13 @@ class Predictor:
             ConfigurationError: as ``predict``.
         """
         recipe, moment = self.artifact.recipe, self._moment(cutoff)
+        known = None if as_of is None else self._moment(as_of)
         keys = ", ".join(quoted(column) for column in recipe.entity.primary_key)
         con = closed_database()
         try:
             absent = load_frames(con, recipe, frames)
             build_aligned(con, recipe, moment)
-            times = sample_times(entity_rows(con, recipe), moment)
+            times = sample_times(entity_rows(con, recipe), moment, known)
             indexes = index_paths(con, recipe, times)
             tensors = task_tensors(con, recipe, self.artifact.tokenizer, times, indexes)
             entities = con.sql(
@@ -84,10 +90,10 @@ class Predictor:
         return entities, tensors._replace(absent=absent)
 
     def _predict(
-        self, frames: Mapping[str, Any], cutoff: Cutoff
+        self, frames: Mapping[str, Any], cutoff: Cutoff, as_of: Cutoff
     ) -> tuple[pa.Table, np.ndarray, np.ndarray]:
         """Key columns, aligned row and prediction of every entity, in the frame's order."""
-        entities, tensors = self.read(frames, cutoff)
+        entities, tensors = self.read(frames, cutoff, as_of)
         rows_B, scale = tensors.times.entity_B, self.artifact.tokenizer.label
         asked_B, task = np.arange(len(rows_B)), self.artifact.recipe.task
         return entities, rows_B, predict_samples(self.model, tensors, asked_B, task, scale)

@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nexus_model.align.index import NEVER, PathIndex, SampleTimes
+from nexus_model.align.index import DAY_US, NEVER, PathIndex, SampleTimes
 from nexus_model.align.paths import RelationPath
 from nexus_model.tokenize.table_tensors import TableTensors
 
 Array = np.ndarray
-DAY_US = 86_400_000_000
 
 
 class TableRows(NamedTuple):
@@ -39,7 +38,8 @@ class PathRows(NamedTuple):
     """Rows each sample sees along one path, newest last.
 
     Sample ``b`` sees ``rows_N[offsets_B[b]:offsets_B[b + 1]]``, positions into the table's unique
-    rows; ``age_N`` is days from the row's time to the cutoff, 0 in tables without time.
+    rows; ``age_N`` is days from the row's time to the moment
+    the sample's data is of, 0 in tables without time.
     """
 
     offsets_B: Tensor
@@ -89,9 +89,9 @@ def build_batch(task: TaskTensors, chosen_B: Array, parent_hops: int) -> RelBatc
     sliced = [_slice(index, chosen_B) for index in task.indexes]
     needed = _close_over_parents(task, sliced, parent_hops)
     tables = {name: _table_rows(task, name, ids, needed) for name, ids in needed.items()}
-    cutoff_B = task.times.cutoff_B[chosen_B]
+    as_of_B = task.times.as_of_B[chosen_B]
     paths = tuple(
-        _path_rows(task, path, index, needed[path.table], cutoff_B)
+        _path_rows(task, path, index, needed[path.table], as_of_B)
         for path, index in zip(task.paths, sliced, strict=True)
     )
     return RelBatch(
@@ -158,11 +158,11 @@ def _positions(ids: Array, rows: Array) -> Array:
 
 
 def _path_rows(
-    task: TaskTensors, path: RelationPath, index: PathIndex, ids: Array, cutoff_B: Array
+    task: TaskTensors, path: RelationPath, index: PathIndex, ids: Array, as_of_B: Array
 ) -> PathRows:
     time_N = task.tables[path.table].time_R[index.rows_N]
     length_B = np.diff(index.offsets_B)
-    now_N = np.repeat(cutoff_B, length_B)
+    now_N = np.repeat(as_of_B, length_B)
     if len(time_N):
         # A sample without a cutoff measures ages from the newest row it sees.
         newest_B = time_N[np.maximum(index.offsets_B[1:] - 1, 0)]

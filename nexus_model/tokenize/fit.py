@@ -7,7 +7,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from nexus_model.align.index import NEVER, PathIndex, SampleTimes, column_of, times_of
+from nexus_model.align.index import DAY_US, NEVER, PathIndex, SampleTimes, column_of, times_of
 from nexus_model.align.paths import RelationPath
 from nexus_model.align.relate import quoted
 from nexus_model.schema import DatabaseSpec, SemanticType, TableSpec, TaskSpec
@@ -176,7 +176,7 @@ def fit_label(task: TaskSpec, label_B: Array) -> LabelScale:
 def entity_stamps(con: Connection, entity: TableSpec, times: SampleTimes) -> dict[str, Array]:
     """Timestamps of each sample's entity, microseconds; NaN where its row is not known yet."""
     features = feature_table(con, entity)
-    late_B = times_of(con, entity.name)[times.entity_B] > times.cutoff_B
+    late_B = times_of(con, entity.name)[times.entity_B] > times.as_of_B
     later_B = late_B & (entity.time_column is not None)
     return {
         name: np.where(later_B, np.nan, columns.microseconds(features[name])[times.entity_B])
@@ -193,12 +193,17 @@ def fit_entity_ages(stamps: Mapping[str, Array], cutoff_B: Array) -> tuple[Tempo
     )
 
 
-def encode_clock(tokenizer: Tokenizer, stamps: Mapping[str, Array], cutoff_B: Array) -> Array:
-    """float32 [B, clock width]: season of the cutoff; age, presence of each entity timestamp."""
+def encode_clock(tokenizer: Tokenizer, stamps: Mapping[str, Array], times: SampleTimes) -> Array:
+    """float32 [B, clock width]: season of the cutoff; years and log days that the data is old, if
+    any training sample's is; age, presence of each entity timestamp.
+    """
     if not tokenizer.dated:
-        return np.zeros((len(cutoff_B), 0), np.float32)
-    moments_B = cutoff_B.astype(np.float64)
+        return np.zeros((len(times.cutoff_B), 0), np.float32)
+    moments_B = times.cutoff_B.astype(np.float64)
     parts = [columns.season(moments_B)]
+    if tokenizer.stale:
+        days_B = (times.cutoff_B - times.as_of_B) / DAY_US
+        parts.append(np.stack([days_B / 365.25, np.log1p(days_B) / 8], axis=1))
     for column in tokenizer.entity_ages:
         years_B = columns.years_from(moments_B, stamps[column.name])
         cells_BF, present_B = columns.encode_temporal(stamps[column.name], years_B, column)

@@ -56,7 +56,7 @@ def fit_tokenizer(
         )
         for table in database.tables
     )
-    asked = SampleTimes(times.entity_B[train_B], times.cutoff_B[train_B])
+    asked = SampleTimes(*(moments[train_B] for moments in times))
     stamps = entity_stamps(con, recipe.entity, asked)
     return Tokenizer(
         tables=fitted,
@@ -64,6 +64,7 @@ def fit_tokenizer(
         entity_table=recipe.entity.name,
         entity_ages=fit_entity_ages(stamps, asked.cutoff_B) if dated else (),
         dated=dated,
+        stale=bool((asked.as_of_B < asked.cutoff_B).any()),
     )
 
 
@@ -94,7 +95,7 @@ def task_tensors(
 ) -> TaskTensors:
     """Everything a batch is built from; labels are NaN where they are not known."""
     stamps = entity_stamps(con, recipe.entity, times)
-    clock_BF = encode_clock(tokenizer, stamps, times.cutoff_B)
+    clock_BF = encode_clock(tokenizer, stamps, times)
     unknown_B = np.full(len(times.entity_B), np.nan)
     return TaskTensors(
         encode_database(con, recipe, tokenizer),
@@ -108,10 +109,10 @@ def task_tensors(
 
 
 def write_index(folder: Path, times: SampleTimes, indexes: Sequence[PathIndex]) -> None:
-    """One ``.npy`` file per array: the samples' entity and cutoff; each path's offsets and rows."""
+    """One ``.npy`` file per array: the samples' entity and times; each path's offsets and rows."""
     folder.mkdir(parents=True, exist_ok=True)
-    _save(folder / "entity_B.npy", times.entity_B)
-    _save(folder / "cutoff_B.npy", times.cutoff_B)
+    for name, values_B in times._asdict().items():
+        _save(folder / f"{name}.npy", values_B)
     for number, index in enumerate(indexes):
         _save(folder / f"path{number}_offsets_B.npy", index.offsets_B)
         _save(folder / f"path{number}_rows_N.npy", index.rows_N)
@@ -119,7 +120,7 @@ def write_index(folder: Path, times: SampleTimes, indexes: Sequence[PathIndex]) 
 
 def open_index(folder: Path, paths: int) -> tuple[SampleTimes, tuple[PathIndex, ...]]:
     """What ``write_index`` wrote."""
-    times = SampleTimes(_load(folder / "entity_B.npy"), _load(folder / "cutoff_B.npy"))
+    times = SampleTimes(*(_load(folder / f"{name}.npy") for name in SampleTimes._fields))
     indexes = tuple(
         PathIndex(
             _load(folder / f"path{number}_offsets_B.npy"),

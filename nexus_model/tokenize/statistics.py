@@ -89,11 +89,12 @@ class Tokenizer(Record):
     entity_table: str
     entity_ages: tuple[TemporalColumn, ...] = ()
     dated: bool = Field(description="samples have cutoffs")
+    stale: bool = Field(default=False, description="some samples' data is older than their cutoff")
 
     def __getitem__(self, table: str) -> TableTokenizer:
         return next(fitted for fitted in self.tables if fitted.table == table)
 
     @property
     def clock_width(self) -> int:
-        """Features of a sample's own clock: season of the cutoff and ages of the entity."""
-        return (2 + 2 * len(self.entity_ages)) if self.dated else 0
+        """Features of a sample's own clock: season of the cutoff, staleness, ages of the entity."""
+        return 2 + 2 * self.stale + 2 * len(self.entity_ages) if self.dated else 0

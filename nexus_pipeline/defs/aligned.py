@@ -55,11 +55,10 @@ def load_sql(project: ProjectConfig) -> SqlProject:
 def aligned_makings(project: ProjectConfig, sql: SqlProject) -> list[Making]:
     """The aligned tables, database, cutoffs, samples and indexes of a project."""
     datasets = [dataset.table for dataset in project.datasets]
-    labels = {task.sql: task.name for task in project.tasks}
     makings = [_table(project, sql, table) for table in datasets]
     makings += [_model(project, sql.models[name]) for name in sql.models if name not in datasets]
     makings.append(_database(project))
-    makings += [_cutoffs(project, task) for task in labels.values()]
+    makings += [_cutoffs(project, task.name) for task in project.tasks]
     makings += [_samples(project, task) for task in project.task_names]
     makings += [_index(project, sql, task) for task in project.task_names]
     return makings
@@ -200,7 +199,10 @@ def _samples(project: ProjectConfig, task: str) -> Making:
         stored = lay_samples(project, read_task(project, task, room.store), room.store)
         return Made(stored, table_shown(room.store, stored.location))
 
-    labels = [found.sql for found in project.tasks if found.name == task]
+    from nexus_pipeline.steps.plan import knowledge, task_config
+
+    temporal = bool(project.tasks)
+    labels = [task_config(project, task).sql] if temporal else []
     return Making(
         key=_key(project, f"samples_{task}"),
         description="Who is asked about, when, with which answer, and for which split.",
@@ -209,6 +211,7 @@ def _samples(project: ProjectConfig, task: str) -> Making:
         code=CODE,
         config={
             "split": project.split.model_dump(mode="json"),
+            "knowledge": knowledge(project, task).model_dump(mode="json") if temporal else None,
             "label_history": project.alignment.label_history,
             "target": project.target.model_dump(mode="json") if project.target else None,
         },

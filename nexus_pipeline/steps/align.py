@@ -83,7 +83,7 @@ def lay_cutoffs(project: ProjectConfig, task: str, store: Store) -> Stored:
         task=plan.temporal_task(project, task),
         plans=(),
     )
-    table = f"cutoffs_{task}"
+    table = plan.cutoffs_name(project, task)
     with store.write() as con:
         first, last = first_time(con, recipe), _last_time(con, recipe)
         if first is None or last is None:
@@ -122,10 +122,14 @@ def lay_samples(project: ProjectConfig, task: TaskSpec, store: Store) -> Stored:
         else:
             labels = f"select * from aligned.{quoted(plan.task_config(project, task.name).sql)}"
             _assert_label_columns(con, labels, project, task)
-            select = samples_select(task, entity, labels, plan.time_split(project))
+            known = plan.knowledge(project, task.name)
+            select = samples_select(
+                task, entity, labels, plan.time_split(project, task.name), known
+            )
             if project.alignment.label_history:
                 history = history_table(task, entity)
-                number_rows(con, history_select(task, entity, labels), history)
+                cutoffs = plan.cutoffs_name(project, task.name)
+                number_rows(con, history_select(task, entity, labels, cutoffs), history)
                 link_rows(con, history)
         con.execute(f"create or replace table {table} as {select}")
         counts = con.sql(f"select split, count(*) from {table} group by split").fetchall()
@@ -204,7 +208,7 @@ def straddling_windows(project: ProjectConfig, task: str, store: Store) -> int:
     """Samples whose label window ends in a later split than their cutoff lies in."""
     if project.target is not None:
         return 0
-    split = plan.time_split(project)
+    split = plan.time_split(project, task)
     bounds = [f"timestamp '{moment}'" for moment in (split.validation_from, split.test_from)]
     crossing = " or ".join(f"(cutoff < {bound} and window_end > {bound})" for bound in bounds)
     with store.read() as con:
@@ -213,7 +217,7 @@ def straddling_windows(project: ProjectConfig, task: str, store: Store) -> int:
 
 
 def rows_after_cutoff(project: ProjectConfig, task: str, store: Store) -> dict[str, int]:
-    """By path, how many index entries point at a row that is later than its sample's cutoff."""
+    """By path, how many index entries point at a row that is later than its sample knows."""
     recipe = read_recipe(project, task)
     folder = project.stage_folder("aligned", task)
     times, indexes = open_index(folder, len(recipe.plans))
@@ -222,6 +226,6 @@ def rows_after_cutoff(project: ProjectConfig, task: str, store: Store) -> dict[s
         for path, index in zip(recipe.paths, indexes, strict=True):
             if recipe.database[path.table].time_column is not None:
                 time_N = times_of(con, path.table)[index.rows_N]
-                late_N = time_N > np.repeat(times.cutoff_B, np.diff(index.offsets_B))
+                late_N = time_N > np.repeat(times.as_of_B, np.diff(index.offsets_B))
                 found[path.name] = int(late_N.sum())
     return found

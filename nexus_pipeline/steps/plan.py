@@ -7,7 +7,14 @@ import duckdb
 
 from nexus_model.align.paths import RelationPath, find_paths, unreached_tables
 from nexus_model.align.recipe import PathPlan, RawColumn, RawTable, Recipe, SqlText
-from nexus_model.align.samples import EntitySplit, Grid, TimeSplit, history_name, history_table
+from nexus_model.align.samples import (
+    EntitySplit,
+    Grid,
+    Knowledge,
+    TimeSplit,
+    history_name,
+    history_table,
+)
 from nexus_model.schema import (
     ColumnSpec,
     ConfigurationError,
@@ -26,8 +33,13 @@ LARGEST_CLASS_COUNT = 20
 
 
 def task_config(project: ProjectConfig, task: str) -> TaskConfig:
-    """The temporal task of this name."""
-    return next(found for found in project.tasks if found.name == task)
+    """What the project says of the temporal task of this name."""
+    return next(found for found in project.tasks if task in {found.name, *found.names})
+
+
+def cutoffs_name(project: ProjectConfig, task: str) -> str:
+    """The table of a temporal task's cutoffs; regimes of one task share it."""
+    return f"cutoffs_{task_config(project, task).name}"
 
 
 def keyed_table(project: ProjectConfig, table: str) -> TableSpec:
@@ -117,7 +129,7 @@ def temporal_task(project: ProjectConfig, task: str) -> TaskSpec:
     """The task of this name as plain data."""
     config = task_config(project, task)
     return TaskSpec(
-        name=config.name,
+        name=task,
         kind=config.kind,
         entity_table=config.entity_table,
         horizon_days=config.horizon_days,
@@ -125,20 +137,34 @@ def temporal_task(project: ProjectConfig, task: str) -> TaskSpec:
 
 
 def grid(project: ProjectConfig, task: str) -> Grid:
-    """Cutoffs of a temporal task, anchored at the start of the test."""
+    """Cutoffs of a temporal task."""
     config = task_config(project, task)
     return Grid(
-        anchor=_midnight(project.split.test_from),
+        validation_from=_midnight(project.split.validation_from),
+        test_from=_midnight(project.split.test_from),
         step_days=config.step_days or config.horizon_days,
+        training_step_days=config.training_step_days,
         horizon_days=config.horizon_days,
     )
 
 
-def time_split(project: ProjectConfig) -> TimeSplit:
-    """Validation and test dates."""
+def time_split(project: ProjectConfig, task: str) -> TimeSplit:
+    """Validation and test dates of a temporal task."""
+    most = project.split.most_cutoffs
     return TimeSplit(
         validation_from=_midnight(project.split.validation_from),
         test_from=_midnight(project.split.test_from),
+        evaluated_days=None if most is None else most * grid(project, task).step_days,
+    )
+
+
+def knowledge(project: ProjectConfig, task: str) -> Knowledge:
+    """How old a temporal task's data is: as old in training as it can be in validation."""
+    config, split = task_config(project, task), time_split(project, task)
+    return Knowledge(
+        regime=config.names[task],
+        stale_copies=config.stale_copies,
+        stale_days=(split.until[0] - split.validation_from).days,
     )
 
 
@@ -199,6 +225,7 @@ def plan_recipe(
         plans=tuple(PathPlan(path=path, max_rows=_max_rows(project, path)) for path in paths),
         labels=labels,
         grid=grid(project, task.name) if temporal else None,
+        cutoffs=cutoffs_name(project, task.name) if temporal else None,
         history=history_name(task) if len(complete.tables) > len(database.tables) else None,
     )
 

@@ -49,7 +49,7 @@ def register_task(
     recipe, frames = read_recipe(project, task), raw_frames(project, task, store)
     name, own = model_name(project, task), {**tags, **_version_tags(project, task)}
     client = MlflowClient(tracking_uri=uri)
-    moment = latest_moment(recipe.task, store)
+    moment = latest_moment(recipe, store)
     cutoff = {"cutoff": "" if moment is None else moment.isoformat()}
     with tracking_at(uri), mlflow.start_run(run_id=run_id), _without_hints():
         logged = mlflow.pyfunc.log_model(

@@ -7,10 +7,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nexus_model.align.recipe import Recipe
 from nexus_model.align.relate import quoted
 from nexus_model.align.samples import Split
 from nexus_model.evaluate.metrics import Direction, direction_of
-from nexus_model.schema import Record, TaskSpec
+from nexus_model.schema import Record
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps.align import folder_hash, read_recipe
 from nexus_pipeline.steps.evaluate_task import MODEL, read_evaluation
@@ -67,14 +68,12 @@ def raw_frames(project: ProjectConfig, task: str, store: Store) -> dict[str, "pa
         }
 
 
-def latest_moment(task: TaskSpec, store: Store) -> dt.datetime | None:
+def latest_moment(recipe: Recipe, store: Store) -> dt.datetime | None:
     """The moment to predict from: just after the newest row of the entity's own children."""
-    if task.horizon_days is None:
+    if recipe.cutoffs is None:
         return None
     with store.read() as con:
-        found = con.sql(
-            f"select max(window_end) from aligned.{quoted('cutoffs_' + task.name)}"
-        ).fetchall()
+        found = con.sql(f"select max(window_end) from aligned.{quoted(recipe.cutoffs)}").fetchall()
     moment: dt.datetime = found[0][0]
     return moment
 
@@ -205,7 +204,7 @@ def predict_batch(project: ProjectConfig, task: str, store: Store, uri: str) -> 
         told["not_predicted"] = f"no champion: {read_promotion(project, task).reason}"
     else:
         predictor = load_model(artifact)
-        moment = latest_moment(predictor.artifact.recipe.task, store)
+        moment = latest_moment(predictor.artifact.recipe, store)
         found = predictor.predict(raw_frames(project, task, store), cutoff=moment)
         pq.write_table(found, path)
         rows = found.num_rows
@@ -252,10 +251,13 @@ def artifact_difference(project: ProjectConfig, task: str, store: Store) -> Arti
     moment_B = tensors.times.cutoff_B[asked_B]
     chosen_B = asked_B[moment_B == moment_B.max()]
     expected = predict_samples(predictor.model, tensors, chosen_B, recipe.task, tokenizer.label)
-    cutoff = None
+    moments: list[dt.datetime | None] = [None, None]
     if recipe.task.horizon_days is not None:
-        cutoff = dt.datetime(1970, 1, 1) + dt.timedelta(microseconds=int(moment_B.max()))
-    found = predictor.predict_rows(raw_frames(project, task, store), cutoff)
+        moments = [
+            dt.datetime(1970, 1, 1) + dt.timedelta(microseconds=int(times_B[chosen_B[0]]))
+            for times_B in (tensors.times.cutoff_B, tensors.times.as_of_B)
+        ]
+    found = predictor.predict_rows(raw_frames(project, task, store), *moments)
     rows_B = tensors.times.entity_B[chosen_B]
     return ArtifactDifference(
         samples=len(chosen_B), largest=float(np.abs(found[rows_B] - expected).max())

@@ -48,8 +48,8 @@ def check_training_table(
 ) -> SuiteReport:
     """Run the suite on ``aligned.samples_<task>`` and build its pages in ``docs_folder``.
 
-    ``temporal`` samples have a cutoff and are unique by entity key and cutoff; others have none
-    and are unique by entity key.
+    ``temporal`` samples have a cutoff and are unique by entity key, cutoff and the moment their
+    data is of; others have none and are unique by entity key.
 
     Raises:
         DataError: the table lacks a column that samples have.
@@ -69,7 +69,7 @@ def check_training_table(
 
 
 def _samples(store: Store, table: str, entity_key: Sequence[str]) -> "DataFrame":
-    needed = ["sample", *entity_key, "cutoff", "label", "split", "entity_row"]
+    needed = ["sample", *entity_key, "cutoff", "as_of", "label", "split", "entity_row"]
     with store.read() as con:
         missing = [name for name in needed if name not in table_columns(con, table)]
         if missing:
@@ -98,13 +98,20 @@ def _expectations(
 ) -> Iterator[Any]:
     yield gxe.ExpectTableRowCountToBeBetween(min_value=1)
     yield gxe.ExpectColumnValuesToBeUnique(column="sample")
-    filled = ["sample", *entity_key, "label", "split", "entity_row", *(["cutoff"] * temporal)]
+    filled = [
+        "sample",
+        *entity_key,
+        "label",
+        "split",
+        "entity_row",
+        *(["cutoff", "as_of"] * temporal),
+    ]
     for column in filled:
         yield gxe.ExpectColumnValuesToNotBeNull(column=column)
     yield gxe.ExpectColumnValuesToBeInSet(column="split", value_set=list(SPLITS))
     if kind is TaskKind.BINARY:
         yield gxe.ExpectColumnValuesToBeInSet(column="label", value_set=[0.0, 1.0])
-    unique = [*entity_key, "cutoff"] if temporal else list(entity_key)
+    unique = [*entity_key, "cutoff", "as_of"] if temporal else list(entity_key)
     if len(unique) > 1:
         yield gxe.ExpectCompoundColumnsToBeUnique(column_list=unique)
     else:

@@ -121,7 +121,7 @@ def _encoders() -> Iterator[Change]:
 
 def _tables(project: ProjectConfig, task: str) -> Iterator[Variant]:
     entity = next(
-        (found.entity_table for found in project.tasks if found.name == task),
+        (found.entity_table for found in project.tasks if task in found.names),
         project.target.target_table if project.target else "",
     )
     for dataset in project.datasets:

@@ -90,7 +90,8 @@ def asked(entities, cutoffs):
     pairs = [(row, day) for day in cutoffs for row in range(entities)]
     epoch, micro = dt.datetime(1970, 1, 1), dt.timedelta(microseconds=1)
     times = [NEVER if day is None else (moment(day) - epoch) // micro for _, day in pairs]
-    return SampleTimes(np.array([p[0] for p in pairs], int), np.array(times, int)), pairs
+    moment_B = np.array(times, int)
+    return SampleTimes(np.array([p[0] for p in pairs], int), moment_B, moment_B), pairs
 
 
 def seen_by(con, route, times, max_rows=4):
@@ -213,7 +214,7 @@ def test_a_key_into_an_empty_dated_table_has_no_parent():
 def test_samples_keep_their_number_and_order():
     times, _ = asked(5, [9])
     order = np.array([3, 1, 4, 1, 0, 2])
-    shuffled = SampleTimes(times.entity_B[order], times.cutoff_B[order])
+    shuffled = SampleTimes(*(moments[order] for moments in times))
     assert seen_by(linked(one_order()), PATHS["down"][1], shuffled) == [[], [], [], [], [1], []]
 
 

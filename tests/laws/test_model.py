@@ -69,7 +69,8 @@ def at_cutoff(frames, day=CUTOFF):
     con = aligned_database(tiny.recipe, frames, moment(day))
     count = len(frames["customers"]["id"])
     time = (moment(day) - START).days + 18262
-    times = SampleTimes(np.arange(count), np.full(count, time * 86_400_000_000))
+    moment_B = np.full(count, time * 86_400_000_000)
+    times = SampleTimes(np.arange(count), moment_B, moment_B)
     indexes = index_paths(con, tiny.recipe, times)
     tensors = task_tensors(con, tiny.recipe, tiny.tokenizer, times, indexes)
     return tiny._replace(tensors=tensors, label_B=np.zeros(count))

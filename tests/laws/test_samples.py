@@ -13,6 +13,8 @@ from nexus_model.align.relate import number_rows
 from nexus_model.align.samples import (
     EntitySplit,
     Grid,
+    Knowledge,
+    Regime,
     TimeSplit,
     cutoffs_select,
     history_name,
@@ -38,17 +40,40 @@ def people(ids):
 
 
 @given(
-    anchor=st.integers(0, 50),
+    starts=st.tuples(st.integers(0, 50), st.integers(1, 20)),
     step=st.integers(1, 9),
     horizon=st.integers(1, 9),
-    span=st.tuples(st.integers(0, 50), st.integers(0, 50)),
+    span=st.tuples(st.integers(0, 70), st.integers(0, 70)),
 )
-def test_cutoffs_are_every_step_around_the_anchor_with_a_closed_window(anchor, step, horizon, span):
+def test_cutoffs_are_every_step_of_their_split_with_a_closed_window(starts, step, horizon, span):
     first, last = min(span), max(span)
-    grid = Grid(anchor=moment(anchor), step_days=step, horizon_days=horizon)
+    validation, test = starts[0], sum(starts)
+    grid = Grid(
+        validation_from=moment(validation), test_from=moment(test), step_days=step,
+        horizon_days=horizon,
+    )  # fmt: skip
     found = closed_database(1).sql(cutoffs_select(grid, moment(first), moment(last))).fetchall()
-    expected = [c for c in range(first, last - horizon + 1) if (c - anchor) % step == 0]
-    assert [(day(c), day(w)) for c, w in found] == [(c, c + horizon) for c in expected]
+    closed = range(first, last - horizon + 1)
+    expected = [
+        c for c in closed if c + horizon <= validation and (validation - horizon - c) % step == 0
+    ]
+    expected += [
+        c for c in closed if validation <= c <= test - horizon and (c - validation) % step == 0
+    ]
+    expected += [c for c in closed if test <= c and (c - test) % step == 0]
+    assert [(day(c), day(w), r) for c, w, r in found] == [(c, c + horizon, True) for c in expected]
+
+
+def test_training_may_be_asked_more_often_while_history_stays_as_dense():
+    grid = Grid(
+        validation_from=moment(40), test_from=moment(60), step_days=10, horizon_days=10,
+        training_step_days=4,
+    )  # fmt: skip
+    found = closed_database(1).sql(cutoffs_select(grid, moment(9), moment(80))).fetchall()
+    dense, regular = {30, 26, 22, 18, 14, 10}, {30, 20, 10, 40, 50, 60, 70}
+    assert [(day(c), r) for c, _, r in found] == [
+        (c, c in regular) for c in sorted(dense | regular)
+    ]
 
 
 @given(cutoffs=st.sets(st.integers(0, 40), min_size=1, max_size=11), early=st.integers(5, 20))
@@ -79,6 +104,48 @@ def test_samples_are_the_labelled_entities_in_order_of_cutoff_and_row():
     found = con.sql(samples_select(TASK, PEOPLE, "select * from labels", split)).fetchall()
     assert [(r[0], r[1], day(r[2]), r[3], r[5]) for r in found] == [
         (0, 5, 1, 0.0, 1), (1, 8, 1, 1.0, 2), (2, 8, 2, 1.0, 2)
+    ]  # fmt: skip
+
+
+def asked(knowledge, **split):
+    """Cutoff, moment of the data, and split of weekly samples of one person."""
+    con, times = people([1]), [moment(c) for c in range(0, 100, 10)]
+    labels = pa.table({"id": [1] * len(times), "cutoff": times, "label": [1] * len(times)})
+    con.register("labels", labels)
+    split = TimeSplit(validation_from=moment(37), test_from=moment(67), **split)
+    select = samples_select(TASK, PEOPLE, "select * from labels", split, knowledge)
+    found = con.sql(f"select cutoff, as_of, split from ({select}) order by sample").fetchall()
+    return [(day(cutoff), day(as_of), name) for cutoff, as_of, name in found]
+
+
+def test_a_sample_knows_all_up_to_its_cutoff_unless_it_is_frozen():
+    assert all(cutoff == as_of for cutoff, as_of, _ in asked(Knowledge()))
+
+
+def test_a_frozen_split_knows_what_was_known_when_it_began():
+    found = asked(Knowledge(regime=Regime.FROZEN))
+    starts = {"validation": 37, "test": 67}
+    assert {name for _, _, name in found} == {"train", *starts}
+    assert all(as_of == starts.get(name, cutoff) for cutoff, as_of, name in found)
+
+
+def test_frozen_training_samples_are_repeated_as_of_earlier_moments():
+    found = asked(Knowledge(regime=Regime.FROZEN, stale_copies=20, stale_days=60))
+    trained = [(cutoff, cutoff - as_of) for cutoff, as_of, name in found if name == "train"]
+    assert len(trained) == 4 * 21
+    assert all(0 <= stale <= 60 for _, stale in trained)
+    for cutoff in (0, 10, 20, 30):
+        stale = [age for at, age in trained if at == cutoff]
+        assert stale.count(0) == 1
+        assert len(set(stale)) == len(stale)
+        assert np.mean(stale) == pytest.approx(30, abs=3)
+    assert len([row for row in found if row[2] != "train"]) == 6
+
+
+def test_only_the_first_cutoffs_of_an_evaluated_split_are_asked():
+    found = asked(Knowledge(), evaluated_days=10)
+    assert [(c, name) for c, _, name in found if name != "train"] == [
+        (40, "validation"), (70, "test")
     ]  # fmt: skip
 
 

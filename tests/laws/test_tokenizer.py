@@ -280,5 +280,5 @@ def test_the_age_of_an_entity_is_not_known_before_its_row_is():
     con.register("incoming", pa.Table.from_pylist(rows))
     number_rows(con, "select * from incoming", users)
     cutoffs = np.array([moment(4), moment(5)], "datetime64[us]").astype(np.int64)
-    found = entity_stamps(con, users, SampleTimes(np.array([1, 1]), cutoffs))["born"]
+    found = entity_stamps(con, users, SampleTimes(np.array([1, 1]), cutoffs + 1, cutoffs))["born"]
     np.testing.assert_array_equal(found, [np.nan, 1577923200e6])

@@ -34,6 +34,27 @@ def test_the_default_project_loads_with_three_tasks():
     assert load_project(ROOT / "nexusflow.yaml").task_names == ("position", "dnf", "top3")
 
 
+def test_each_regime_is_a_task_of_its_own(tmp_path):
+    text = (ROOT / "nexusflow.yaml").read_text("utf-8")
+    both = text.replace("sql: driver_dnf", "sql: driver_dnf, regimes: [seed_time, frozen]")
+    assert loaded(tmp_path, both).task_names == ("position", "dnf", "dnf_frozen", "top3")
+
+
+def test_raw_files_may_be_elsewhere(tmp_path, monkeypatch):
+    project = loaded(tmp_path, f"raw_folder: tables\n{STATIC}")
+    assert project.raw_path("orders") == tmp_path / "tables" / "orders.csv"
+    monkeypatch.setenv("NEXUS_RAW", str(tmp_path / "there"))
+    assert project.raw_path("orders") == tmp_path / "there" / "orders.csv"
+
+
+def test_raw_files_may_be_those_of_a_package(tmp_path):
+    project = loaded(tmp_path, f"raw_folder: package:nexus_model/align\n{STATIC}")
+    assert project.raw_path("orders") == ROOT / "nexus_model" / "align" / "orders.csv"
+    other = loaded(tmp_path, f"raw_folder: package:nowhere_at_all\n{STATIC}")
+    with pytest.raises(ConfigurationError, match="nowhere_at_all"):
+        other.raw_path("orders")
+
+
 def test_a_file_name_gives_the_tables_name(tmp_path):
     assert loaded(tmp_path, STATIC).datasets[0].table == "customers"
 

@@ -68,11 +68,15 @@ tasks:
     kind: binary
     horizon_days: 30
     step_days: 15
+    training_step_days: 5
+    regimes: [seed_time, frozen]
+    stale_copies: 1
     sql: labels
 encoder_modules: src/encoders.py
 split:
   validation_from: 2020-01-01
   test_from: 2021-01-01
+  most_cutoffs: 9
   validation_size: 0.1
   test_size: 0.1
   seed: 3
@@ -127,6 +131,7 @@ training:
     plateau_patience: 3
   seed: 1
 mlops: {experiment_name: shops}
+raw_folder: data/elsewhere
 schedule: {cron: "0 4 * * *", timezone: Europe/Berlin}
 pretraining: {epochs: 2, hidden_share: 0.2, lr: 0.01, label_shares: [0.5, 1.0]}
 ablation: {seeds: 2, groups: "blocks, tables", epochs: 4}

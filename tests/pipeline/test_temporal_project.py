@@ -1,9 +1,11 @@
 """A project in time: labels by SQL, two tasks, Parquet beside CSV, every encoder."""
 
+import datetime as dt
 import json
 import shutil
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pytest
 from typer.testing import CliRunner, Result
@@ -30,7 +32,12 @@ datasets:
     foreign_keys: [{columns: customer_id, references_table: customers}]
 tasks:
   - {name: again, entity_table: customers, kind: binary, horizon_days: 20, sql: orders_again}
-  - {name: spent, entity_table: customers, kind: regression, horizon_days: 20, sql: money_spent}
+  - name: spent
+    entity_table: customers
+    kind: regression
+    horizon_days: 20
+    sql: money_spent
+    regimes: [seed_time, frozen]
 split: {validation_from: 2025-09-22, test_from: 2025-11-01}
 tokenization: {numerical: quantile}
 training: {epochs: 2, batch_size: 128, optimizer: {lr: 0.01, warmup_steps: 2}}
@@ -103,17 +110,18 @@ def test_one_task_is_made_without_the_other(first: tuple[Shop, set[str]]) -> Non
     shop, between = first
     assert {"served/predictions_again", "aligned/orders_again"} <= between
     rest = set(shop.records()) - between
-    assert rest == {
-        "aligned/money_spent", "aligned/cutoffs_spent", "aligned/samples_spent",
-        "aligned/index_spent", "tokenized/spent", "trained/spent", "optimized/spent",
-        "evaluated/baselines_spent", "evaluated/spent", "served/registered_spent",
-        "served/champion_spent", "served/predictions_spent",
+    of_one = {
+        "aligned/samples_", "aligned/index_", "tokenized/", "trained/", "optimized/",
+        "evaluated/baselines_", "evaluated/", "served/registered_", "served/champion_",
+        "served/predictions_",
     }  # fmt: skip
+    regimes = {f"{name}{task}" for name in of_one for task in ("spent", "spent_frozen")}
+    assert rest == {"aligned/money_spent", "aligned/cutoffs_spent"} | regimes
     assert "aligned/orders_again: unchanged, reused" in shop.log
 
 
 def test_every_task_has_its_own_metric_and_model(shop: Shop) -> None:
-    for task, metric in (("again", "auroc"), ("spent", "mae")):
+    for task, metric in (("again", "auroc"), ("spent", "mae"), ("spent_frozen", "mae")):
         folder = shop.folder / "data/evaluated/shop" / task
         evaluation = json.loads((folder / "evaluation.json").read_text())
         assert evaluation["metric"] == metric
@@ -121,6 +129,51 @@ def test_every_task_has_its_own_metric_and_model(shop: Shop) -> None:
             evaluation["by_split"]["test"]
         )
         assert read_promotion(shop.project, task).version == "1"
+
+
+def samples_of(shop: Shop, task: str) -> pl.DataFrame:
+    """Samples of a task, in order."""
+    with duckdb.connect(str(shop.folder / "data/raw/shop.duckdb"), read_only=True) as con:
+        return con.sql(f"select * from aligned.samples_{task} order by sample").pl()
+
+
+def test_regimes_ask_the_same_and_differ_in_what_is_known(shop: Shop) -> None:
+    live, frozen = (samples_of(shop, task) for task in ("spent", "spent_frozen"))
+    asked = ["customer_id", "cutoff", "label", "split"]
+    fresh = frozen.unique(asked, maintain_order=True)
+    assert live.select(asked).equals(fresh.select(asked))
+    assert (live["as_of"] == live["cutoff"]).all()
+    tested = frozen.filter(split="test")
+    assert tested["as_of"].unique().to_list() == [dt.datetime(2025, 11, 1)]
+    assert tested["cutoff"].n_unique() > 1
+    trained = frozen.filter(split="train")
+    assert len(trained) == 3 * len(live.filter(split="train"))
+    assert (trained["as_of"] < trained["cutoff"]).any()
+
+
+def test_a_frozen_task_reads_no_row_later_than_its_split(shop: Shop) -> None:
+    model = load_model(artifact(shop, "spent_frozen"))
+    raw = raw_frames(shop)
+    old = model.predict(raw, cutoff="2025-12-20", as_of=CUTOFF)
+    assert old.equals(model.predict(known_by(CUTOFF, raw), cutoff="2025-12-20", as_of=CUTOFF))
+    assert not old.equals(model.predict(raw, cutoff="2025-12-20"))
+
+
+def raw_frames(shop: Shop) -> dict[str, pl.DataFrame]:
+    """The raw tables."""
+    return {
+        "customers": pl.read_csv(shop.raw / "customers.csv"),
+        "orders": pl.read_csv(shop.raw / "orders.csv", try_parse_dates=True),
+        "tickets": pl.read_parquet(shop.raw / "tickets.parquet"),
+    }
+
+
+def known_by(moment: str, raw: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    """The tables without what came after a moment."""
+    return raw | {
+        name: raw[name].filter(pl.col(column) <= pl.lit(moment).str.to_date())
+        for name, column in (("orders", "placed_at"), ("tickets", "opened_at"))
+    }
 
 
 def test_batch_predictions_are_for_the_latest_moment(shop: Shop) -> None:
@@ -132,15 +185,8 @@ def test_batch_predictions_are_for_the_latest_moment(shop: Shop) -> None:
 
 def test_a_prediction_sees_nothing_later_than_its_cutoff(shop: Shop) -> None:
     model = load_model(artifact(shop, "again"))
-    raw = {
-        "customers": pl.read_csv(shop.raw / "customers.csv"),
-        "orders": pl.read_csv(shop.raw / "orders.csv", try_parse_dates=True),
-        "tickets": pl.read_parquet(shop.raw / "tickets.parquet"),
-    }
-    known = raw | {
-        name: raw[name].filter(pl.col(column) <= pl.lit(CUTOFF).str.to_date())
-        for name, column in (("orders", "placed_at"), ("tickets", "opened_at"))
-    }
+    raw = raw_frames(shop)
+    known = known_by(CUTOFF, raw)
     assert known["orders"].height < raw["orders"].height
     whole, cut = (model.predict(frames, cutoff=CUTOFF) for frames in (raw, known))
     assert whole.equals(cut)
