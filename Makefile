@@ -1,6 +1,7 @@
 # make run    everything, from raw tables to registered models
 # make test   the tests
 # make check  formatting, lint, types, import contracts
+# make bench-quality   the model beside every opponent on real databases; hours
 # make ui     the Dagster and MLflow pages, on this machine only
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -16,7 +17,7 @@ export GX_ANALYTICS_ENABLED = false
 DAGSTER_PORT ?= 3000
 MLFLOW_PORT ?= 5000
 
-.PHONY: run test check ui install install-dev home clean
+.PHONY: run test check bench-quality ui install install-dev home clean
 
 run: install home
 	$(VENV)/bin/nexusflow train
@@ -30,6 +31,10 @@ check: install-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+bench-quality: install-dev home
+	$(PY) -m benchmarks.quality.run
+	$(PY) -m benchmarks.quality.report
 
 ui: install home
 	$(VENV)/bin/nexusflow ui --dagster-port $(DAGSTER_PORT) --mlflow-port $(MLFLOW_PORT)

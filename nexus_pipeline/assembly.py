@@ -7,7 +7,7 @@ import dagster as dg
 
 from nexus_pipeline.defs.aligned import aligned_checks, aligned_makings, load_sql
 from nexus_pipeline.defs.evaluated import evaluated_checks, evaluated_makings
-from nexus_pipeline.defs.making import Making, build_asset
+from nexus_pipeline.defs.making import EVERYTHING, Making, build_asset
 from nexus_pipeline.defs.optimized import optimized_checks, optimized_makings
 from nexus_pipeline.defs.raw import raw_makings
 from nexus_pipeline.defs.resources import default_resources
@@ -16,7 +16,7 @@ from nexus_pipeline.defs.tokenized import tokenized_checks, tokenized_makings
 from nexus_pipeline.defs.trained import trained_checks, trained_makings
 from nexus_pipeline.defs.validated import validated_checks, validated_makings
 from nexus_pipeline.project import ProjectConfig
-from nexus_pipeline.schedules import ablation_job, everything_job, retraining_schedule
+from nexus_pipeline.schedules import asset_job, retraining_schedule
 
 
 def all_makings(project: ProjectConfig) -> list[Making]:
@@ -54,13 +54,14 @@ def build_definitions(
         *evaluated_checks(project),
     ]
     makings = all_makings(project)
-    aside = [dg.AssetKey(making.key.split("/")) for making in makings if making.aside]
-    job = everything_job(project, aside)
+    jobs = {
+        name: asset_job(project, makings, name) for name in dict.fromkeys(m.job for m in makings)
+    }
     return dg.Definitions(
         assets=[build_asset(project, making) for making in makings],
         asset_checks=checks,
-        jobs=[job, ablation_job(project, aside)] if aside else [job],
-        schedules=[retraining_schedule(project, job)],
+        jobs=list(jobs.values()),
+        schedules=[retraining_schedule(project, jobs[EVERYTHING])],
         resources={**default_resources(project), **(resources or {})},
         executor=dg.in_process_executor,
     )

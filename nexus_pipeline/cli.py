@@ -1,5 +1,5 @@
 """The ``nexusflow`` command: init, validate, train, evaluate, predict, inspect, ablate,
-generate, ui.
+ensemble, generate, ui.
 
 Exit codes: 0 done, 1 a bug or a failed check, 2 configuration, 3 data, 4 training.
 """
@@ -152,7 +152,8 @@ def ablate(
 
     Example: nexusflow ablate --project nexusflow.yaml --task dnf
     """
-    from nexus_pipeline.run import ABLATION, materialize
+    from nexus_pipeline.defs.making import ABLATION
+    from nexus_pipeline.run import materialize
     from nexus_pipeline.steps.ablate_task import ablation_folder
 
     with told():
@@ -160,6 +161,26 @@ def ablate(
         config = materialize(project, task=task, job=ABLATION)
         for name in [task] if task else config.task_names:
             typer.echo((ablation_folder(config, name) / "ablation.md").read_text("utf-8"))
+
+
+@app.command()
+def ensemble(
+    project: ProjectOption = Path(DEFAULT_FILE),
+    task: Annotated[str | None, typer.Option(help="one task only")] = None,
+) -> None:
+    """Train the model with several seeds, average, stack beside boosting; print the comparison.
+
+    Example: nexusflow ensemble --project nexusflow.yaml --task position
+    """
+    from nexus_pipeline.defs.making import ENSEMBLE
+    from nexus_pipeline.run import materialize
+    from nexus_pipeline.steps.ensemble_task import ensemble_folder
+
+    with told():
+        materialize(project, stages=("raw", "validated", "aligned", "tokenized"), task=task)
+        config = materialize(project, task=task, job=ENSEMBLE)
+        for name in [task] if task else config.task_names:
+            typer.echo((ensemble_folder(config, name) / "ensemble.md").read_text("utf-8"))
 
 
 @app.command()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TextIO
 
 if TYPE_CHECKING:
+    from nexus_model.train.loop import StepReport
     from nexus_model.train.state import Progress
 
 
@@ -67,6 +68,13 @@ class TrainingWatch:
             f"trained/{self.task}: epoch {epoch + 1}/{self.epochs}, "
             f"sample {self.samples * step // steps}/{self.samples}, "
             f"loss {loss:.4f}{self.best}, at most {left_s:.0f} s left"
+        )
+
+    def again(self, step: "StepReport") -> None:
+        """Show where a training that nothing judges stands."""
+        self.log.passing(
+            f"trained/{self.task}: again, epoch {step.epoch + 1}, step {step.step}/{step.steps}, "
+            f"loss {step.loss:.4f}"
         )
 
     def epoch(self, progress: "Progress") -> None:

@@ -22,6 +22,7 @@ from nexus_model.tokenize.statistics import NumericalScaling
 from nexus_pipeline.settings.ablation import AblationConfig
 from nexus_pipeline.settings.architecture import ArchitectureConfig
 from nexus_pipeline.settings.dataset import DatasetConfig
+from nexus_pipeline.settings.ensemble import EnsembleConfig
 from nexus_pipeline.settings.names import Names, stem
 from nexus_pipeline.settings.pretraining import PretrainingConfig
 from nexus_pipeline.settings.training import TrainingConfig
@@ -84,6 +85,9 @@ class SplitConfig(Record):
     test_from: dt.date | None = None
     most_cutoffs: int | None = Field(
         None, gt=0, description="of validation and of test, the earliest; all if unset"
+    )
+    most_training_samples: int | None = Field(
+        None, gt=0, description="of a task in time, drawn by a hash of entity and cutoff"
     )
     validation_size: float = Field(0.2, gt=0, lt=1)
     test_size: float = Field(0.2, gt=0, lt=1)
@@ -160,6 +164,9 @@ class ProjectConfig(Record):
     ablation: AblationConfig | None = Field(
         None, description="its assets are in the graph if given; nexusflow ablate needs none"
     )
+    ensemble: EnsembleConfig | None = Field(
+        None, description="its assets are in the graph if given; nexusflow ensemble needs none"
+    )
     root: Path = Field(Path(), exclude=True)
 
     @model_validator(mode="after")
@@ -217,7 +224,7 @@ class ProjectConfig(Record):
         """The file a table is read from."""
         dataset = self[table]
         if dataset.path:
-            return self.root / dataset.path
+            return raw_folder(self.root, dataset.path)
         folder = os.environ.get("NEXUS_RAW") or self.raw_folder or f"data/raw/{self.project_name}"
         return raw_folder(self.root, folder) / dataset.name
 
@@ -251,6 +258,11 @@ def raw_folder(root: Path, folder: str) -> Path:
 def ablation_of(project: ProjectConfig) -> AblationConfig:
     """What an ablation of the project tries; everything once if the file does not say."""
     return project.ablation or AblationConfig()
+
+
+def ensemble_of(project: ProjectConfig) -> EnsembleConfig:
+    """What the project's ensemble is made of; as usual if the file does not say."""
+    return project.ensemble or EnsembleConfig()
 
 
 def pretraining_of(project: ProjectConfig) -> PretrainingConfig:

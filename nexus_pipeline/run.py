@@ -11,14 +11,13 @@ import dagster as dg
 
 from nexus_model.schema import ConfigurationError, NexusError
 from nexus_pipeline.assembly import all_makings, build_definitions
-from nexus_pipeline.defs.making import STAGES, open_tracker
+from nexus_pipeline.defs.making import ABLATION, ENSEMBLE, EVERYTHING, STAGES, open_tracker
 from nexus_pipeline.defs.resources import default_resources, home
 from nexus_pipeline.progress import ProgressLog
-from nexus_pipeline.project import ProjectConfig, ablation_of, load_project
+from nexus_pipeline.project import ProjectConfig, ablation_of, ensemble_of, load_project
 from nexus_pipeline.steps.records import Records
 
 DEFAULT_UI = ("http://127.0.0.1:3000", "http://127.0.0.1:5000")
-EVERYTHING, ABLATION = "everything", "ablation"
 OWNER = "nexusflow.process"
 SHIPPED_SETTINGS = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"
 
@@ -45,8 +44,10 @@ def materialize(
         raise ConfigurationError(f"no task {task!r}; tasks are {', '.join(project.task_names)}")
     if job == ABLATION:
         project = project.model_copy(update={"ablation": ablation_of(project)})
+    if job == ENSEMBLE:
+        project = project.model_copy(update={"ensemble": ensemble_of(project)})
     run = build_definitions(project).resolve_job_def(f"{project.project_name}_{job}")
-    keys = list(_selected(project, stages, task, aside=job != EVERYTHING))
+    keys = list(_selected(project, stages, task, job))
     ProgressLog.keep_terminal()
     with dagster_instance(project) as instance:
         close_killed_runs(project, instance)
@@ -105,7 +106,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _selected(
-    project: ProjectConfig, stages: Sequence[str], task: str | None, *, aside: bool
+    project: ProjectConfig, stages: Sequence[str], task: str | None, job: str
 ) -> Iterator[dg.AssetKey]:
     others = {name for name in project.task_names if name != task} if task else set()
     of_others = [found for found in project.tasks if task and task not in found.names]
@@ -116,7 +117,7 @@ def _selected(
             name == other or (name.endswith(f"_{other}") and not name.startswith("cutoffs_"))
             for other in others
         )
-        if making.stage in stages and making.aside is aside and not of_other:
+        if making.stage in stages and making.job == job and not of_other:
             yield dg.AssetKey(making.key.split("/"))
 
 

@@ -1,32 +1,31 @@
-"""When: the job that makes everything, and the retraining schedule, stopped until started."""
+"""When: jobs of assets, and the retraining schedule, stopped until started."""
 
 from collections.abc import Sequence
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from nexus_pipeline.defs.making import ABLATION, ENSEMBLE, EVERYTHING, Making
 from nexus_pipeline.project import ProjectConfig
 
+ABOUT = {
+    EVERYTHING: "Every asset from raw to served; unchanged work is recognised and reused.",
+    ABLATION: "Every variant of the model, trained and compared on validation samples.",
+    ENSEMBLE: "Several trainings of the model, averaged, alone and beside boosting.",
+}
 
-def everything_job(
-    project: ProjectConfig, aside: Sequence[dg.AssetKey]
+
+def asset_job(
+    project: ProjectConfig, makings: Sequence[Making], name: str
 ) -> UnresolvedAssetJobDefinition:
-    """All assets and checks of a project but those aside; what is unchanged is reused."""
+    """The assets of one job and, with everything, their checks."""
+    others = [dg.AssetKey(m.key.split("/")) for m in makings if m.job != name]
+    own = [dg.AssetKey(m.key.split("/")) for m in makings if m.job == name]
+    everything = dg.AssetSelection.all() - dg.AssetSelection.assets(*others)
     return dg.define_asset_job(
-        f"{project.project_name}_everything",
-        selection=dg.AssetSelection.all() - dg.AssetSelection.assets(*aside),
-        description="Every asset from raw to served; unchanged work is recognised and reused.",
-    )
-
-
-def ablation_job(
-    project: ProjectConfig, keys: Sequence[dg.AssetKey]
-) -> UnresolvedAssetJobDefinition:
-    """The ablation of every task."""
-    return dg.define_asset_job(
-        f"{project.project_name}_ablation",
-        selection=dg.AssetSelection.assets(*keys),
-        description="Every variant of the model, trained and compared on validation samples.",
+        f"{project.project_name}_{name}",
+        selection=everything if name == EVERYTHING else dg.AssetSelection.assets(*own),
+        description=ABOUT[name],
     )
 
 

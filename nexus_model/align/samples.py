@@ -24,6 +24,8 @@ from nexus_model.schema import (
 
 Connection: TypeAlias = duckdb.DuckDBPyConnection
 
+NO_LIMIT = 2**62
+
 
 class Split(StrEnum):
     """What a sample is for."""
@@ -63,12 +65,14 @@ class Grid(Record):
 class TimeSplit(Record):
     """Validation from one date on, test from a later one; a window never straddles either.
 
-    ``evaluated_days`` limits how far cutoffs of validation and of test may lie from its start.
+    ``evaluated_days`` limits how far cutoffs of validation and of test may lie from its start,
+    ``most_training`` how many samples train: drawn by a hash of entity and cutoff.
     """
 
     validation_from: dt.datetime
     test_from: dt.datetime
     evaluated_days: int | None = None
+    most_training: int | None = None
 
     @property
     def until(self) -> tuple[dt.datetime, dt.datetime]:
@@ -159,19 +163,24 @@ def samples_select(
     labels: str,
     split: TimeSplit,
     knowledge: Knowledge | None = None,
+    closes: str | None = None,
 ) -> str:
-    """Samples of a temporal task in order of cutoff and entity; a straddling window is left out."""
+    """Samples of a temporal task in order of cutoff and entity; a straddling window is left out.
+
+    ``closes`` is the SQL of when a label's window closes; by itself after the task's horizon.
+    """
     keys = ", ".join(f"entity.{quoted(column)}" for column in entity.primary_key)
     on = " and ".join(
         f"labels.{quoted(column)} = entity.{quoted(column)}" for column in entity.primary_key
     )
+    own = ", ".join(quoted(column) for column in entity.primary_key)
     validation, test = (_literal(at) for at in (split.validation_from, split.test_from))
     last_validation, last_test = (_literal(at) for at in split.until)
     copies, as_of = _known_as_of(knowledge or Knowledge(), validation, test)
     return f"""
     with labeled as (
         select {keys}, labels.cutoff, cast(labels.label as double) as label,
-            labels.cutoff + interval {task.horizon_days} day as window_end,
+            {closes or f"labels.cutoff + interval {task.horizon_days} day"} as window_end,
             entity._row as entity_row
         from ({labels}) as labels
         inner join aligned.{quoted(entity.name)} as entity on {on}
@@ -185,11 +194,18 @@ def samples_select(
                 when cutoff >= {test} and cutoff < {last_test} then 'test' end as split
         from labeled
     ),
-    asked as (
-        select placed.*, {as_of} as as_of
+    drawn as (
+        select *, row_number() over (
+            partition by split order by md5(concat_ws('|', {own}, cutoff))
+        ) as place
         from placed
+    ),
+    asked as (
+        select drawn.* exclude (place), {as_of} as as_of
+        from drawn
         cross join range({copies + 1}) as copies(copy)
-        where split = 'train' or (split is not null and copy = 0)
+        where (split = 'train' and place <= {split.most_training or NO_LIMIT})
+            or (split <> 'train' and copy = 0)
     )
     select row_number() over (order by cutoff, as_of desc, entity_row) - 1 as sample, *
     from asked

@@ -23,7 +23,7 @@ from nexus_model.train.schedule import rate_factor
 from nexus_model.train.state import EpochReport, Progress, TrainState
 from nexus_model.train.step import train_step
 
-__all__ = ["Goal", "StepReport", "fit", "fit_loader", "new_state", "train_step"]
+__all__ = ["Goal", "StepReport", "fit", "fit_loader", "new_state", "refit", "train_step"]
 
 Array = np.ndarray
 
@@ -76,11 +76,7 @@ def fit(
             f"task {goal.task.name}: needs training and validation samples, "
             f"got {len(train_B)} and {len(validation_B)}"
         )
-    hops = state.model.config.parent_hops
-    loader = NexusLoader(
-        tensors, train_B, config.batch_size, shuffle=True,
-        goal=goal, parent_hops=hops, seed=config.seed,
-    )  # fmt: skip
+    loader = _loader(state, tensors, train_B, goal, config)
 
     def validate(model: NexusFormer) -> float:
         found = predict_samples(model, tensors, validation_B, goal.task, goal.scale)
@@ -111,6 +107,44 @@ def fit_loader(
         on_epoch(state)
     state.restore_best()
     return state
+
+
+def refit(
+    state: TrainState,
+    tensors: TaskTensors,
+    chosen_B: Array,
+    goal: Goal,
+    config: TrainingConfig,
+    epochs: int,
+    on_step: Callable[[StepReport], None],
+) -> TrainState:
+    """Train for a number of epochs that was chosen before; nothing is judged, so no sample is kept
+    back. Learning rates are those of the same epochs of ``config``.
+
+    Raises:
+        TrainingError: there is no sample, or a loss is not finite.
+    """
+    if len(chosen_B) == 0:
+        raise TrainingError(f"task {goal.task.name}: needs training samples, got none")
+    loader = _loader(state, tensors, chosen_B, goal, config)
+    for epoch in range(epochs):
+        _epoch(state, loader, config, on_step)
+        step = state.progress.step + _steps(loader, config)
+        state.progress = Progress(next_epoch=epoch + 1, step=step)
+    with state.answering():
+        state.keep_best()
+    state.restore_best()
+    return state
+
+
+def _loader(
+    state: TrainState, tensors: TaskTensors, chosen_B: Array, goal: Goal, config: TrainingConfig
+) -> NexusLoader:
+    hops = state.model.config.parent_hops
+    return NexusLoader(
+        tensors, chosen_B, config.batch_size, shuffle=True,
+        goal=goal, parent_hops=hops, seed=config.seed,
+    )  # fmt: skip
 
 
 def _epoch(

@@ -3,9 +3,9 @@
 import dagster as dg
 
 from nexus_pipeline.defs.checks import Outcome, build_check
-from nexus_pipeline.defs.making import Doing, Made, Making
+from nexus_pipeline.defs.making import ABLATION, ENSEMBLE, Doing, Made, Making
 from nexus_pipeline.defs.resources import Workshop
-from nexus_pipeline.project import ProjectConfig, ablation_of
+from nexus_pipeline.project import ProjectConfig, ablation_of, encoder_files, ensemble_of
 
 BASELINE_CODE = tuple(
     f"nexus_pipeline/steps/{name}.py"
@@ -16,6 +16,13 @@ ABLATION_CODE = (
     "nexus_pipeline/steps/ablate_task.py",
     "nexus_pipeline/steps/variants.py",
     "nexus_pipeline/steps/model_plan.py",
+)
+ENSEMBLE_CODE = (
+    "nexus_model",
+    "nexus_pipeline/steps/ensemble_task.py",
+    "nexus_pipeline/steps/member.py",
+    "nexus_pipeline/steps/model_plan.py",
+    *BASELINE_CODE,
 )
 REPORT_CODE = (
     "nexus_model/evaluate",
@@ -31,6 +38,8 @@ def evaluated_makings(project: ProjectConfig) -> list[Making]:
     makings += [_report(project, task) for task in project.task_names]
     if project.ablation is not None:
         makings += [_ablation(project, task) for task in project.task_names]
+    if project.ensemble is not None:
+        makings += [_ensemble(project, task) for task in project.task_names]
     return makings
 
 
@@ -110,7 +119,40 @@ def _ablation(project: ProjectConfig, task: str) -> Making:
             "tables": {d.table: d.encoder_settings() for d in project.datasets},
         },
         make=make,
-        aside=True,
+        job=ABLATION,
+    )
+
+
+def _ensemble(project: ProjectConfig, task: str) -> Making:
+    name = project.project_name
+
+    def make(room: Workshop, doing: Doing) -> Made:
+        from nexus_pipeline.steps.ensemble_task import ensemble_folder, ensemble_task
+
+        stored, text = ensemble_task(project, task, room.store, doing.upstream, room.progress)
+        doing.run.log_artifact(ensemble_folder(project, task) / "ensemble.md")
+        return Made(stored, {"rows": stored.rows, "ensemble": text})
+
+    return Making(
+        key=f"{name}/evaluated/ensemble_{task}",
+        description="Several trainings of the model averaged, alone and beside boosting.",
+        kinds=frozenset({"pytorch", "lightgbm"}),
+        upstream=(
+            f"{name}/tokenized/{task}",
+            f"{name}/aligned/index_{task}",
+            f"{name}/aligned/samples_{task}",
+            *([f"{name}/trained/pretrained_{task}"] if project.pretraining else []),
+        ),
+        code=ENSEMBLE_CODE,
+        config={
+            "ensemble": ensemble_of(project).model_dump(mode="json"),
+            "architecture": project.architecture.model_dump(mode="json"),
+            "training": project.training.model_dump(mode="json"),
+            "tables": {d.table: d.encoder_settings() for d in project.datasets},
+            "encoder_modules": encoder_files(project),
+        },
+        make=make,
+        job=ENSEMBLE,
     )
 
 

@@ -23,6 +23,7 @@ from nexus_pipeline.tracking.tracker import Status, Tracker
 STAGES = (
     "raw", "validated", "aligned", "tokenized", "trained", "optimized", "evaluated", "served",
 )  # fmt: skip
+EVERYTHING, ABLATION, ENSEMBLE = "everything", "ablation", "ensemble"
 
 
 class Doing(NamedTuple):
@@ -46,8 +47,8 @@ class Making(NamedTuple):
     """One asset: its key, what it is made from, by which code and configuration, and how.
 
     ``code`` are source files and packages below the repository; ``also`` gives further content the
-    result depends on, such as the hash of a file, when the asset is about to be made. What stands
-    ``aside`` is made when it is asked for, and not with everything.
+    result depends on, such as the hash of a file, when the asset is about to be made. ``job`` is
+    who makes it: what is of another job than ``everything`` is made when it is asked for.
     """
 
     key: str
@@ -58,7 +59,7 @@ class Making(NamedTuple):
     config: Mapping[str, Any]
     make: Callable[[Workshop, Doing], Made]
     also: Callable[[Workshop], Mapping[str, str]] = lambda _: {}
-    aside: bool = False
+    job: str = EVERYTHING
 
     @property
     def stage(self) -> str:

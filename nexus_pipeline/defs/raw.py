@@ -4,6 +4,7 @@ from nexus_pipeline.defs.making import Doing, Made, Making
 from nexus_pipeline.defs.resources import Workshop
 from nexus_pipeline.defs.shown import table_shown
 from nexus_pipeline.project import ProjectConfig
+from nexus_pipeline.steps.read_raw import raw_file
 from nexus_pipeline.steps.stored import stored_table
 
 CODE = ("nexus_pipeline/steps/read_raw.py", "nexus_pipeline/steps/csv_text.py")
@@ -15,7 +16,7 @@ def raw_makings(project: ProjectConfig) -> list[Making]:
 
 
 def _raw_table(project: ProjectConfig, table: str) -> Making:
-    path = project.raw_path(table)
+    path = raw_file(project, table)
 
     def make(room: Workshop, doing: Doing) -> Made:  # noqa: ARG001 - all makings are called alike
         from nexus_pipeline.steps.read_raw import read_raw

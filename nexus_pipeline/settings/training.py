@@ -54,4 +54,9 @@ class TrainingConfig(Record):
     balance_weight: float = Field(1e-2, ge=0, description="of the experts' balance loss")
     z_weight: float = Field(1e-3, ge=0, description="of the experts' z loss")
     optimizer: OptimizerConfig = OptimizerConfig()
+    refit: bool = Field(
+        default=False,
+        description="once the epochs are chosen, train again on training and validation samples; "
+        "validation figures stay those of the weights that had not seen them",
+    )
     seed: int = Field(0, ge=0)

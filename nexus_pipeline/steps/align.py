@@ -97,17 +97,18 @@ def _last_time(con: duckdb.DuckDBPyConnection, recipe: Recipe) -> dt.datetime | 
     """Until when the data reaches: the latest time of the tables the entity's rows are in.
 
     A calendar may run on into the future; a window counts as closed only when every child table of
-    the entity has been seen past it, so the earliest of their latest times decides.
+    the entity has been seen past it, so the earliest of their latest times decides. An entity
+    without such children, as an event asked about once, is in every table.
     """
+    timed = [table for table in recipe.database.tables if table.time_column]
     children = [
         table.name
-        for table in recipe.database.tables
-        if table.time_column
-        and any(key.references_table == recipe.task.entity_table for key in table.foreign_keys)
+        for table in timed
+        if any(key.references_table == recipe.task.entity_table for key in table.foreign_keys)
     ]
     latest = [
         con.sql(f"select max(_time) from aligned.{quoted(name)}").fetchall()[0][0]
-        for name in children
+        for name in children or [table.name for table in timed]
     ]
     return min((moment for moment in latest if moment is not None), default=None)
 
@@ -121,10 +122,15 @@ def lay_samples(project: ProjectConfig, task: TaskSpec, store: Store) -> Stored:
             select = static_samples_select(task, entity, plan.entity_split(project))
         else:
             labels = f"select * from aligned.{quoted(plan.task_config(project, task.name).sql)}"
-            _assert_label_columns(con, labels, project, task)
-            known = plan.knowledge(project, task.name)
+            known = _label_columns(con, labels, project, task)
+            closes = "labels.window_end" if "window_end" in known else None
             select = samples_select(
-                task, entity, labels, plan.time_split(project, task.name), known
+                task,
+                entity,
+                labels,
+                plan.time_split(project, task.name),
+                plan.knowledge(project, task.name),
+                closes,
             )
             if project.alignment.label_history:
                 history = history_table(task, entity)
@@ -140,9 +146,9 @@ def lay_samples(project: ProjectConfig, task: TaskSpec, store: Store) -> Stored:
     return stored_table(store, table, dict(found))
 
 
-def _assert_label_columns(
+def _label_columns(
     con: duckdb.DuckDBPyConnection, labels: str, project: ProjectConfig, task: TaskSpec
-) -> None:
+) -> set[str]:
     known = {row[0] for row in con.sql(f"describe {labels}").fetchall()}
     for column in (*project[task.entity_table].primary_key, "cutoff", "label"):
         if column not in known:
@@ -151,6 +157,7 @@ def _assert_label_columns(
                 table=plan.task_config(project, task.name).sql,
                 column=column,
             )
+    return known
 
 
 def read_task(project: ProjectConfig, task: str, store: Store) -> TaskSpec:

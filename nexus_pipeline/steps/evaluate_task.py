@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from nexus_model.align.samples import Split
 from nexus_model.schema import Record
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps.align import folder_hash, read_recipe
@@ -14,7 +15,7 @@ from nexus_pipeline.steps.optimize_task import FULL, artifact_folder, read_size_
 from nexus_pipeline.steps.records import fingerprint
 from nexus_pipeline.steps.stored import Stored, aligned_view, relative
 from nexus_pipeline.steps.tokenize_task import open_tensors_of, read_labels, read_splits
-from nexus_pipeline.steps.train_task import THREADS, read_curve
+from nexus_pipeline.steps.train_task import THREADS, judged_predictions, read_curve
 from nexus_pipeline.storage import Store
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def evaluate_task(
     predictor = load_model(artifact_folder(project, task) / FULL)
     every_B = np.arange(len(splits.split_B))
     own = predict_samples(predictor.model, tensors, every_B, recipe.task, tokenizer.label)
+    own[splits[Split.VALIDATION]] = judged_predictions(project, task)
     costs = json.loads((baseline_folder(project, task) / "costs.json").read_text("utf-8"))
     predictions = {MODEL: own} | {
         name: np.load(baseline_folder(project, task) / f"{name}.npy", allow_pickle=False)

@@ -155,6 +155,7 @@ def time_split(project: ProjectConfig, task: str) -> TimeSplit:
         validation_from=_midnight(project.split.validation_from),
         test_from=_midnight(project.split.test_from),
         evaluated_days=None if most is None else most * grid(project, task).step_days,
+        most_training=project.split.most_training_samples,
     )
 
 

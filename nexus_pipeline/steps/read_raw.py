@@ -1,7 +1,17 @@
-"""Raw: a CSV or Parquet file becomes ``raw.<table>`` with types and row numbers, else unchanged."""
+"""Raw: a CSV or Parquet file becomes ``raw.<table>`` with types and row numbers, else unchanged.
 
+A CSV file may be packed: ``table.csv.gz``, or alone in ``table.csv.zip``.
+"""
+
+import gzip
 import re
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 
@@ -19,7 +29,7 @@ from nexus_pipeline.storage.names import literal, quote, quote_all, quote_table
 from nexus_pipeline.storage.tables import query_columns, table_columns
 
 ROW = "_row"
-_SUFFIXES = (".csv", ".parquet")
+_SUFFIXES = (".csv", ".parquet", ".csv.gz", ".csv.zip")
 _PARQUET_MARK = b"PAR1"
 _EXACT_IN_DOUBLE = 2**53
 # Times of day stay text: no stage gives them a meaning of their own.
@@ -49,31 +59,64 @@ def read_raw(project: ProjectConfig, table: str, store: Store) -> RawTable:
         raise DataError(f"{shown} is not there", table=table)
     if path.stat().st_size == 0:
         raise DataError(f"{shown} is empty", table=table)
-    if path.suffix.lower() == ".csv":
-        columns, rows = _store_csv(path, table, shown, store, _keys(project, table))
-    else:
+    if path.suffix.lower() == ".parquet":
         columns, rows = _store_parquet(path, table, shown, store)
+    else:
+        with _unpacked(path, table, shown) as text:
+            columns, rows = _store_csv(text, table, shown, store, _keys(project, table))
     return RawTable(
         table=table, path=path, sha256=file_digest(path), rows=rows, columns=tuple(columns)
     )
 
 
 def raw_file(project: ProjectConfig, table: str) -> Path:
-    """The file of a table; a dataset named without suffix is looked for as CSV and Parquet.
+    """The file of a table; a dataset named without suffix is looked for under every one we read.
 
     Raises:
         ConfigurationError: both files are there, or the suffix is neither.
     """
     path = project.raw_path(table)
-    if path.suffix.lower() in _SUFFIXES:
+    if path.name.lower().endswith(_SUFFIXES):
         return path
     if path.suffix and path.is_file():
-        raise ConfigurationError(f"{_shown(project, path)}: only .csv and .parquet are read")
+        raise ConfigurationError(f"{_shown(project, path)}: only {', '.join(_SUFFIXES)} are read")
     found = [twin for suffix in _SUFFIXES if (twin := Path(f"{path}{suffix}")).is_file()]
     if len(found) > 1:
         names = " and ".join(_shown(project, twin) for twin in found)
         raise ConfigurationError(f"datasets.{table}: {names} are both there; give a path")
     return found[0] if found else path
+
+
+@contextmanager
+def _unpacked(path: Path, table: str, shown: str) -> Iterator[Path]:
+    """The file as plain text, which is gone afterwards if it was packed.
+
+    Raises:
+        DataError: the archive is damaged, or holds not exactly one file.
+    """
+    if path.suffix.lower() == ".csv":
+        yield path
+        return
+    with TemporaryDirectory() as folder:
+        text = Path(folder) / "table.csv"
+        try:
+            _unpack(path, text, table, shown)
+        except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+            raise DataError(f"{shown} is a damaged archive: {error}", table=table) from error
+        yield text
+
+
+def _unpack(path: Path, text: Path, table: str, shown: str) -> None:
+    if path.suffix.lower() == ".gz":
+        with gzip.open(path) as packed, text.open("wb") as plain:
+            shutil.copyfileobj(packed, plain)
+        return
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if not name.endswith("/")]
+        if len(names) != 1:
+            raise DataError(f"{shown} must hold one file, it holds {len(names)}", table=table)
+        with archive.open(names[0]) as packed, text.open("wb") as plain:
+            shutil.copyfileobj(packed, plain)
 
 
 def _keys(project: ProjectConfig, table: str) -> set[str]:

@@ -12,7 +12,7 @@ from nexus_model.align.samples import Split
 from nexus_model.config import NexusConfig
 from nexus_model.evaluate.metrics import measure, primary_metric
 from nexus_model.train.config import TrainingConfig
-from nexus_model.train.progress import EpochReport
+from nexus_model.train.progress import EpochReport, Progress
 from nexus_pipeline.progress import ProgressLog
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps.align import folder_hash, read_recipe
@@ -23,7 +23,10 @@ from nexus_pipeline.steps.tokenize_task import open_tensors_of, read_splits
 from nexus_pipeline.storage import Store
 
 if TYPE_CHECKING:
+    from nexus_model.model import NexusFormer
+    from nexus_model.tokenize.batch import TaskTensors
     from nexus_model.train.batch_size import Step
+    from nexus_model.train.loader import Goal
     from nexus_model.train.state import TrainState
 
 THREADS = min(2, os.cpu_count() or 1)
@@ -38,7 +41,7 @@ def train_task(
     import torch
 
     from nexus_model.train.batch_size import training_steps
-    from nexus_model.train.loop import fit, new_state
+    from nexus_model.train.loop import fit, new_state, refit
     from nexus_model.train.state import load_state, save_state
 
     torch.set_num_threads(THREADS)
@@ -46,9 +49,7 @@ def train_task(
     tensors, tokenizer = open_tensors_of(project, task)
     config, metric = training_config(project), primary_metric(recipe.task.kind)
     goal = goal_of(recipe, tokenizer)
-    model = fresh_model(project, recipe, tokenizer, config.seed)
-    if project.pretraining is not None:
-        start_from(model, read_pretrained(project, task), task, progress)
+    model = beginning(project, task, progress)
     name = f"{fingerprint[:16]}.safetensors"
     checkpoint = project.stage_folder("trained", task, "checkpoint") / name
     train_B, validation_B = splits[Split.TRAIN], splits[Split.VALIDATION]
@@ -76,16 +77,33 @@ def train_task(
         on_step=lambda step: watch.step(step.epoch, step.step, step.steps, step.loss),
         on_epoch=after_epoch,
     )
-    stored = _write_model(project, task, state, config)
+    chosen = state.progress
+    _write_judged(project, task, model, tensors, goal, validation_B)
+    if project.training.refit:
+        every_B, epochs = np.concatenate([train_B, validation_B]), int(chosen.best_epoch or 0) + 1
+        progress.line(f"trained/{task}: again on {len(every_B)} samples, {epochs} epochs")
+        state = new_state(beginning(project, task, progress), config)
+        model = refit(state, tensors, every_B, goal, config, epochs, watch.again).model
+    stored = _write_model(project, task, model, chosen, config)
     checkpoint.unlink()
-    best = {f"validation_{metric.name}": float(state.progress.best_score or np.nan)}
+    best = {f"validation_{metric.name}": float(chosen.best_score or np.nan)}
     return stored.model_copy(update={"rows": len(train_B), "facts": {**best, **stored.facts}})
+
+
+def beginning(project: ProjectConfig, task: str, progress: ProgressLog) -> "NexusFormer":
+    """The model before its first step."""
+    _, tokenizer = open_tensors_of(project, task)
+    model = fresh_model(project, read_recipe(project, task), tokenizer, project.training.seed)
+    if project.pretraining is not None:
+        start_from(model, read_pretrained(project, task), task, progress)
+    return model
 
 
 def training_config(project: ProjectConfig) -> TrainingConfig:
     """The training's configuration as the project file says; ``auto`` leaves the usual batch."""
     chosen = project.training
-    given = chosen.model_dump(exclude={"optimizer", "memory_budget_mb"}, exclude_none=True)
+    own = {"optimizer", "memory_budget_mb", "refit"}
+    given = chosen.model_dump(exclude=own, exclude_none=True)
     rule = chosen.optimizer.model_dump(exclude={"name"})
     return TrainingConfig(**given, **rule, optimizer=chosen.optimizer.name)
 
@@ -111,29 +129,60 @@ def _batch_size(
     return BatchSizeReport.model_validate(found[key]).batch_size
 
 
-def _write_model(
-    project: ProjectConfig, task: str, state: "TrainState", config: TrainingConfig
-) -> Stored:
-    """Weights, configuration and learning curve, as one folder."""
+def _write_judged(
+    project: ProjectConfig,
+    task: str,
+    model: "NexusFormer",
+    tensors: "TaskTensors",
+    goal: "Goal",
+    validation_B: np.ndarray,
+) -> None:
+    """What validation figures are of: predictions, and the weights they come from."""
+    from nexus_model.apply import predict_samples
+
+    folder = model_folder(project, task)
+    folder.mkdir(parents=True, exist_ok=True)
+    found = predict_samples(model, tensors, validation_B, goal.task, goal.scale)
+    np.save(folder / "validation.npy", found, allow_pickle=False)
+    _write_weights(folder / "judged.safetensors", model)
+
+
+def _write_weights(path: Path, model: "NexusFormer") -> None:
     from safetensors.torch import save_file
 
-    folder, model = model_folder(project, task), state.model
-    folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    save_file(weights, folder / "weights.safetensors")
+    save_file(weights, path)
+
+
+def judged_predictions(project: ProjectConfig, task: str) -> np.ndarray:
+    """Predictions of the validation samples, by weights that have not seen them."""
+    found: np.ndarray = np.load(model_folder(project, task) / "validation.npy", allow_pickle=False)
+    return found
+
+
+def _write_model(
+    project: ProjectConfig,
+    task: str,
+    model: "NexusFormer",
+    progress: "Progress",
+    config: TrainingConfig,
+) -> Stored:
+    """Weights, configuration and learning curve, as one folder."""
+    folder = model_folder(project, task)
+    _write_weights(folder / "weights.safetensors", model)
     (folder / "config.json").write_text(model.config.model_dump_json(indent=1), encoding="utf-8")
-    curve = [report.model_dump() for report in state.progress.curve]
+    curve = [report.model_dump() for report in progress.curve]
     (folder / "curve.json").write_text(json.dumps(curve, indent=1), encoding="utf-8")
     return Stored(
         location=relative(folder, project.root),
         sha256=folder_hash(folder),
         rows=0,
         facts={
-            "best_epoch": int(state.progress.best_epoch or 0),
+            "best_epoch": int(progress.best_epoch or 0),
             "batch_size": config.batch_size,
-            "epochs": state.progress.next_epoch,
+            "epochs": progress.next_epoch,
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "stopped_because": state.progress.stopped(config) or "unknown",
+            "stopped_because": progress.stopped(config) or "unknown",
         },
     )
 
@@ -156,7 +205,7 @@ def model_folder(project: ProjectConfig, task: str) -> Path:
 
 
 def score_again(project: ProjectConfig, task: str, store: Store) -> tuple[float, float]:
-    """The best score the curve records, and the one the written weights give."""
+    """The best score the curve records, and the one the weights it is of give."""
     from safetensors.torch import load_file
 
     from nexus_model.apply import predict_samples
@@ -166,7 +215,7 @@ def score_again(project: ProjectConfig, task: str, store: Store) -> tuple[float,
     tensors, tokenizer = open_tensors_of(project, task)
     config = NexusConfig.model_validate_json((folder / "config.json").read_text(encoding="utf-8"))
     model = NexusFormer(config, tokenizer, recipe.paths, recipe.task)
-    model.load_state_dict(load_file(folder / "weights.safetensors"))
+    model.load_state_dict(load_file(folder / "judged.safetensors"))
     chosen_B = read_splits(task, store)[Split.VALIDATION]
     found = predict_samples(model, tensors, chosen_B, recipe.task, tokenizer.label)
     metric = primary_metric(recipe.task.kind).name

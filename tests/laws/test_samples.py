@@ -142,6 +142,24 @@ def test_frozen_training_samples_are_repeated_as_of_earlier_moments():
     assert len([row for row in found if row[2] != "train"]) == 6
 
 
+def test_some_training_samples_are_drawn_and_all_others_stay():
+    every, some = asked(Knowledge()), asked(Knowledge(), most_training=2)
+    assert [row for row in some if row[2] != "train"] == [row for row in every if row[2] != "train"]
+    drawn = [row for row in some if row[2] == "train"]
+    assert len(drawn) == 2
+    assert set(drawn) < set(every)
+
+
+def test_a_label_may_say_itself_when_it_is_known():
+    con = people([1])
+    labels = {"id": [1, 1], "cutoff": [moment(30), moment(31)], "label": [0, 1]}
+    con.register("labels", pa.table(labels | {"window_end": [moment(36), moment(38)]}))
+    split = TimeSplit(validation_from=moment(37), test_from=moment(67))
+    arguments = (TASK, PEOPLE, "select * from labels", split, None, "labels.window_end")
+    found = con.sql(samples_select(*arguments)).fetchall()
+    assert [day(row[1 + 1]) for row in found] == [30]
+
+
 def test_only_the_first_cutoffs_of_an_evaluated_split_are_asked():
     found = asked(Knowledge(), evaluated_days=10)
     assert [(c, name) for c, _, name in found if name != "train"] == [

@@ -77,6 +77,7 @@ split:
   validation_from: 2020-01-01
   test_from: 2021-01-01
   most_cutoffs: 9
+  most_training_samples: 90
   validation_size: 0.1
   test_size: 0.1
   seed: 3
@@ -129,8 +130,10 @@ training:
     decay_share: 0.3
     plateau_factor: 0.4
     plateau_patience: 3
+  refit: true
   seed: 1
 mlops: {experiment_name: shops}
+ensemble: {seeds: 3, judged_seeds: 1}
 raw_folder: data/elsewhere
 schedule: {cron: "0 4 * * *", timezone: Europe/Berlin}
 pretraining: {epochs: 2, hidden_share: 0.2, lr: 0.01, label_shares: [0.5, 1.0]}

@@ -1,6 +1,9 @@
 """Raw tables are their files: same columns, same order, or an error that names the place."""
 
+import gzip
 import hashlib
+import io
+import zipfile
 from pathlib import Path
 
 import polars as pl
@@ -213,3 +216,42 @@ def test_two_files_for_one_dataset_are_refused(tmp_path: Path, store: Store) -> 
     write(tmp_path, "orders.parquet", "id\n1\n")
     with pytest.raises(ConfigurationError, match="are both there"):
         read_raw(shop(tmp_path, "orders"), "orders", store)
+
+
+def zipped(*names: str) -> bytes:
+    """An archive with the same small table under every name."""
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in names:
+            archive.writestr(name, "id\n2\n1\n")
+    return held.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("orders.csv.gz", gzip.compress(b"id\n2\n1\n")), ("orders.csv.zip", zipped("any.csv"))],
+)
+def test_a_packed_csv_file_is_read(tmp_path: Path, store: Store, name: str, content: bytes) -> None:
+    write(tmp_path, name, content)
+    raw = read_raw(shop(tmp_path, "orders"), "orders", store)
+    assert store.frame("raw.orders")["id"].to_pylist() == [2, 1]
+    assert (raw.path.name, raw.sha256) == (name, hashlib.sha256(content).hexdigest())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("orders.csv.gz", gzip.compress(b"id\n1\n")[:-9], "damaged archive"),
+        ("orders.csv.gz", b"id\n1\n", "damaged archive"),
+        ("orders.csv.zip", zipped("a.csv")[:-30], "damaged archive"),
+        ("orders.csv.zip", zipped("a.csv", "b.csv"), "must hold one file, it holds 2"),
+        ("orders.csv.gz", gzip.compress(b"id,id\n1,2\n"), "2 times in the header"),
+    ],
+)
+def test_a_spoiled_archive_is_named(
+    tmp_path: Path, store: Store, name: str, content: bytes, reason: str
+) -> None:
+    write(tmp_path, name, content)
+    with pytest.raises(DataError, match=reason) as told:
+        read_raw(shop(tmp_path, "orders"), "orders", store)
+    assert name in str(told.value)
