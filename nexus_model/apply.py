@@ -6,10 +6,12 @@ B samples, Y outputs.
 import numpy as np
 import torch
 
+from nexus_model.align.index import SampleTimes
 from nexus_model.model import NexusFormer
 from nexus_model.predict.heads import prediction
 from nexus_model.schema import TaskSpec
 from nexus_model.tokenize.batch import TaskTensors, build_batch
+from nexus_model.tokenize.cohorts import whole_cohorts
 from nexus_model.tokenize.move import device_of, moved
 from nexus_model.tokenize.statistics import LabelScale
 
@@ -26,16 +28,22 @@ def predict_samples(
 ) -> np.ndarray:
     """Predictions ``[B]`` in label units, or class probabilities ``[B, Y]``, in the order asked.
 
+    Samples of a cohort are predicted together, however large it is, by a model that reads cohorts.
     ``cycles`` overrides the configured number of refinements.
     """
     was_training = model.training
     model.eval()
-    found = [np.zeros((0, task.outputs) if task.outputs > 1 else 0, np.float32)]
+    found = np.zeros((len(chosen_B), *([task.outputs] * (task.outputs > 1))), np.float32)
+    asked = np.arange(len(chosen_B))
+    if model.config.cohort:
+        times = SampleTimes(*(moments[chosen_B] for moments in tensors.times))
+        parts = whole_cohorts(times, asked, batch_size)
+    else:
+        parts = [asked[at : at + batch_size] for at in range(0, len(asked), batch_size)]
     with torch.no_grad():
-        for start in range(0, len(chosen_B), batch_size):
-            part = chosen_B[start : start + batch_size]
-            batch = build_batch(tensors, part, model.config.parent_hops)
+        for part in parts:
+            batch = build_batch(tensors, chosen_B[part], model.config.parent_hops)
             raw_BY = model(moved(batch, device_of(model)), cycles)
-            found.append(prediction(task, raw_BY, scale).cpu().numpy())
+            found[part] = prediction(task, raw_BY, scale).cpu().numpy()
     model.train(was_training)
-    return np.concatenate(found)
+    return found

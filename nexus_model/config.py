@@ -30,6 +30,7 @@ class NexusConfig(Record):
         FeedForwardConfig(), description="of the refinement, where it has no experts"
     )
     fusion: FusionKind = FusionKind.ATTENTION
+    cohort: bool = Field(default=False, description="samples asked together read each other")
     head_members: int = Field(1, gt=0, description="heads that answer, most weights shared")
     table_dropout: float = Field(
         0.0, ge=0, lt=1, description="share of samples for which a path's table is left out"

@@ -14,6 +14,7 @@ from nexus_model.align.paths import RelationPath
 from nexus_model.config import NexusConfig
 from nexus_model.encode.choose import build_history_encoder
 from nexus_model.encode.table_encoder import DatabaseEncoder
+from nexus_model.exchange.cohort import CohortAttention
 from nexus_model.exchange.gather import AGE_FEATURES, Gathered, age_features, gather
 from nexus_model.exchange.memory import Memory
 from nexus_model.exchange.refine import Refinement
@@ -74,6 +75,9 @@ class NexusFormer(nn.Module):
         self.refine = Refinement(config.refinement, config.width, config.heads, len(paths), think)
         tokens = len(paths) * config.summary_tokens
         self.fuse = build_fusion(config.fusion, config.width, config.heads, tokens)
+        self.cohort = (
+            CohortAttention(config.width, config.heads, config.dropout) if config.cohort else None
+        )
         self.head = (
             build_additive_head(config.width, tokenizer.clock_width, task, config.dropout)
             if config.fusion is FusionKind.ADDITIVE
@@ -96,7 +100,7 @@ class NexusFormer(nn.Module):
         return self.head(fused_BD, batch.clock_BF.to(fused_BD.dtype))
 
     def embed(self, batch: RelBatch, cycles: int | None = None) -> Tensor:
-        """``[B, D]``: one vector per sample, all tables fused."""
+        """``[B, D]``: one vector per sample, all tables fused, and its cohort's where asked for."""
         rows_RD = self.database(batch.tables)
         tokens, gathered = [], []
         for encoder, table, path in zip(self.paths, self.path_tables, batch.paths, strict=True):
@@ -106,7 +110,8 @@ class NexusFormer(nn.Module):
         keep_BP = self._present(batch)
         memory = self._memory(gathered, keep_BP)
         state_BQD = self.refine(torch.cat(tokens, dim=1), memory, cycles)
-        return self.fuse(state_BQD, memory.keep_BQ)
+        fused_BD = self.fuse(state_BQD, memory.keep_BQ)
+        return fused_BD if self.cohort is None else self.cohort(fused_BD, batch.cohort_B)
 
     def _present(self, batch: RelBatch) -> Tensor:
         """Bool ``[B, P]``: paths whose table is there; in training some are left out.

@@ -80,7 +80,7 @@ class Prepared(NamedTuple):
             training.batch_size,
             split is Split.TRAIN,
             goal=self.goal(),
-            parent_hops=config.parent_hops,
+            model=config,
             seed=training.seed,
         )
 

@@ -4,7 +4,7 @@ The network itself is ``nexus_model.model.NexusFormer``; this is what stands aro
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -123,13 +123,18 @@ class NexusFormer:
         self._hold(fit_frames(prepared, config, training or TrainingConfig()))
         return self
 
-    def predict(self, batch: Any, cutoff: Cutoff = None, as_of: Cutoff = None) -> pa.Table:
+    def predict(
+        self,
+        batch: Any,
+        cutoff: Cutoff = None,
+        as_of: Cutoff = None,
+        entities: Iterable[Any] | None = None,
+    ) -> pa.Table:
         """One row per row of the entity table, in its order: keys and ``prediction``.
 
-        ``batch`` is tables as ``read_frames`` takes them; ``cutoff`` and ``as_of`` as
-        ``Predictor.predict`` has them.
+        ``batch`` is tables as ``read_frames`` takes them; the rest as ``Predictor.predict``.
         """
-        return self.predictor.predict(self._read(batch), cutoff, as_of)
+        return self.predictor.predict(self._read(batch), cutoff, as_of, entities)
 
     def save(self, path: Path | str) -> str:
         """Write a ``.nxf`` file that predicts by itself; returns its content hash.

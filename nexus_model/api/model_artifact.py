@@ -1,6 +1,6 @@
 """A deployable model put together from its parts, or read from a file."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -69,9 +69,15 @@ class NexusFlowModelArtifact:
         """
         return NexusFormer.of(self.stored)
 
-    def predict(self, batch: Any, cutoff: Cutoff = None, as_of: Cutoff = None) -> pa.Table:
+    def predict(
+        self,
+        batch: Any,
+        cutoff: Cutoff = None,
+        as_of: Cutoff = None,
+        entities: Iterable[Any] | None = None,
+    ) -> pa.Table:
         """As ``NexusFormer.predict``."""
-        return self.former.predict(batch, cutoff, as_of)
+        return self.former.predict(batch, cutoff, as_of, entities)
 
     def save(self, path: Path | str) -> str:
         """Write the file atomically and return its content hash."""

@@ -1,7 +1,7 @@
 """Predictor: raw frames in, predictions out, in the order of the entity table's rows."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -24,6 +24,7 @@ from nexus_model.tokenize.batch import TaskTensors
 from nexus_model.tokenize.prepare import index_paths, task_tensors
 
 Cutoff = dt.datetime | dt.date | str | None
+Asked = set[Any] | np.ndarray | None
 
 
 class Predictor:
@@ -34,13 +35,19 @@ class Predictor:
         self.model = artifact.build()
 
     def predict(
-        self, frames: Mapping[str, Any], cutoff: Cutoff = None, as_of: Cutoff = None
+        self,
+        frames: Mapping[str, Any],
+        cutoff: Cutoff = None,
+        as_of: Cutoff = None,
+        entities: Iterable[Any] | None = None,
     ) -> pa.Table:
         """One prediction per row of the entity table's frame, in its order.
 
         ``frames`` maps table names to pandas, polars or Arrow frames of raw tables. ``cutoff`` is
         the moment asked about; a static task takes none. ``as_of`` is the moment the frames are
-        of, the cutoff if unset: rows later than it are not read.
+        of, the cutoff if unset: rows later than it are not read. ``entities`` are the keys (tuples
+        if of several columns) of those asked about, all if unset; a model with cohort attention
+        takes those asked together as each other's cohort, so it must be told who they are.
 
         Returns:
             The entity's key columns and ``prediction``: label units, the probability of 1, for
@@ -51,25 +58,39 @@ class Predictor:
             DataError: a table or column is missing or does not cast, or the cutoff is missing.
             ConfigurationError: the cutoff is no moment, or the task takes none.
         """
-        keys, _, found = self._predict(frames, cutoff, as_of)
+        chosen = None if entities is None else set(entities)
+        keys, _, found = self._predict(frames, cutoff, as_of, chosen)
         return self._as_table(keys, found)
 
     def predict_rows(
-        self, frames: Mapping[str, Any], cutoff: Cutoff = None, as_of: Cutoff = None
+        self,
+        frames: Mapping[str, Any],
+        cutoff: Cutoff = None,
+        as_of: Cutoff = None,
+        rows: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Predictions by row number of the aligned entity table, NaN where none was asked."""
-        _, rows_B, found = self._predict(frames, cutoff, as_of)
+        """Predictions by row number of the aligned entity table, NaN where none was asked.
+
+        ``rows`` are those asked about, all if unset.
+        """
+        _, rows_B, found = self._predict(frames, cutoff, as_of, rows)
         placed = np.full((int(rows_B.max(initial=-1)) + 1, *found.shape[1:]), np.nan)
         placed[rows_B] = found
         return placed
 
     def read(
-        self, frames: Mapping[str, Any], cutoff: Cutoff = None, as_of: Cutoff = None
+        self,
+        frames: Mapping[str, Any],
+        cutoff: Cutoff = None,
+        as_of: Cutoff = None,
+        asked: Asked = None,
     ) -> tuple[pa.Table, TaskTensors]:
-        """Key columns of every entity in the frame's order, and all of them as samples.
+        """Key columns of every entity asked about in the frame's order, and they as samples.
+
+        ``asked`` are keys, or rows of the aligned entity table; all if unset.
 
         Raises:
-            DataError: as ``predict``.
+            DataError: as ``predict``, or an entity that is asked about is not in the frame.
             ConfigurationError: as ``predict``.
         """
         recipe, moment = self.artifact.recipe, self._moment(cutoff)
@@ -79,21 +100,23 @@ class Predictor:
         try:
             absent = load_frames(con, recipe, frames)
             build_aligned(con, recipe, moment)
-            times = sample_times(entity_rows(con, recipe), moment, known)
-            indexes = index_paths(con, recipe, times)
-            tensors = task_tensors(con, recipe, self.artifact.tokenizer, times, indexes)
+            rows_B = entity_rows(con, recipe)
             entities = con.sql(
                 f"select {keys} from validated.{quoted(recipe.entity.name)}"
             ).to_arrow_table()
+            chosen_B = _chosen(recipe.entity.name, entities, rows_B, asked)
+            times = sample_times(rows_B[chosen_B], moment, known)
+            indexes = index_paths(con, recipe, times)
+            tensors = task_tensors(con, recipe, self.artifact.tokenizer, times, indexes)
         finally:
             con.close()
-        return entities, tensors._replace(absent=absent)
+        return entities.take(chosen_B), tensors._replace(absent=absent)
 
     def _predict(
-        self, frames: Mapping[str, Any], cutoff: Cutoff, as_of: Cutoff
+        self, frames: Mapping[str, Any], cutoff: Cutoff, as_of: Cutoff, asked: Asked
     ) -> tuple[pa.Table, np.ndarray, np.ndarray]:
         """Key columns, aligned row and prediction of every entity, in the frame's order."""
-        entities, tensors = self.read(frames, cutoff, as_of)
+        entities, tensors = self.read(frames, cutoff, as_of, asked)
         rows_B, scale = tensors.times.entity_B, self.artifact.tokenizer.label
         asked_B, task = np.arange(len(rows_B)), self.artifact.recipe.task
         return entities, rows_B, predict_samples(self.model, tensors, asked_B, task, scale)
@@ -135,6 +158,22 @@ class Predictor:
         for index, name in enumerate(names):
             table = table.append_column(name, pa.array(found[:, index].astype(np.float64)))
         return table
+
+
+def _chosen(table: str, entities: pa.Table, rows_B: np.ndarray, asked: Asked) -> np.ndarray:
+    """Places of those asked about among the entities."""
+    if asked is None:
+        return np.arange(len(rows_B))
+    if isinstance(asked, np.ndarray):
+        return np.flatnonzero(np.isin(rows_B, asked))
+    columns = [column.to_pylist() for column in entities.columns]
+    known = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+    lost = sorted(asked - set(known), key=str)
+    if lost:
+        raise DataError(
+            "is asked about and has no row", table=table, rows=len(lost), example=lost[0]
+        )
+    return np.flatnonzero([key in asked for key in known])
 
 
 def load_model(path: Path | str) -> Predictor:

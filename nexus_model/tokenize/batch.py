@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nexus_model.align.index import DAY_US, NEVER, PathIndex, SampleTimes
 from nexus_model.align.paths import RelationPath
+from nexus_model.tokenize.cohorts import cohorts
 from nexus_model.tokenize.table_tensors import TableTensors
 
 Array = np.ndarray
@@ -50,7 +51,8 @@ class PathRows(NamedTuple):
 class RelBatch(NamedTuple):
     """Tables by name, paths in the task's order, the samples' clocks, and labels if known.
 
-    ``present_P`` is False for the paths of a table that was not given at all.
+    ``present_P`` is False for the paths of a table that was not given at all. Samples with equal
+    numbers in ``cohort_B`` are asked together.
     """
 
     tables: dict[str, TableRows]
@@ -58,6 +60,7 @@ class RelBatch(NamedTuple):
     clock_BF: Tensor
     label_B: Tensor
     present_P: Tensor
+    cohort_B: Tensor
 
     @property
     def samples(self) -> int:
@@ -100,6 +103,7 @@ def build_batch(task: TaskTensors, chosen_B: Array, parent_hops: int) -> RelBatc
         torch.from_numpy(task.clock_BF[chosen_B]),
         torch.from_numpy(task.label_B[chosen_B].astype(np.float32)),
         torch.tensor([path.table not in task.absent for path in task.paths], dtype=torch.bool),
+        torch.from_numpy(cohorts(task.times, chosen_B)),
     )
 
 

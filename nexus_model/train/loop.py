@@ -140,10 +140,9 @@ def refit(
 def _loader(
     state: TrainState, tensors: TaskTensors, chosen_B: Array, goal: Goal, config: TrainingConfig
 ) -> NexusLoader:
-    hops = state.model.config.parent_hops
     return NexusLoader(
         tensors, chosen_B, config.batch_size, shuffle=True,
-        goal=goal, parent_hops=hops, seed=config.seed,
+        goal=goal, model=state.model.config, seed=config.seed,
     )  # fmt: skip
 
 

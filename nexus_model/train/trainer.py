@@ -119,10 +119,15 @@ class NexusFlowTrainer:
             if paths != self.model.path_names:
                 raise TrainingError(f"the loader's paths are {paths}, the model's are others")
             hops = self.model.config.parent_hops
-            if loader.parent_hops < hops:
+            if loader.model.cohort != self.model.config.cohort:
+                raise TrainingError(
+                    "a model that reads cohorts needs a loader that keeps them whole, and no other "
+                    "does: NexusLoader(..., model=model.config)"
+                )
+            if loader.model.parent_hops < hops:
                 raise TrainingError(
                     f"the model reads parents {hops} foreign keys up, its loader follows "
-                    f"{loader.parent_hops}"
+                    f"{loader.model.parent_hops}"
                 )
 
     def _note(self, state: TrainState) -> None:

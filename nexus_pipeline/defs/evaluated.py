@@ -9,7 +9,14 @@ from nexus_pipeline.project import ProjectConfig, ablation_of, encoder_files, en
 
 BASELINE_CODE = tuple(
     f"nexus_pipeline/steps/{name}.py"
-    for name in ("baselines", "boosting", "aggregates", "aggregate_paths", "aggregate_rows")
+    for name in (
+        "baselines",
+        "boosting",
+        "aggregates",
+        "aggregate_paths",
+        "aggregate_rows",
+        "cohort",
+    )
 )
 ABLATION_CODE = (
     "nexus_model",

@@ -49,6 +49,10 @@ class ArchitectureConfig(Record):
     )
     pair_dim: int = Field(0, ge=0, description="width of the table-pair track; 0 is none")
     fusion: FusionKind = Field(FusionKind.ATTENTION, description="how tables become one answer")
+    cohort_attention: bool = Field(
+        default=False,
+        description="those asked at one cutoff read each other, and are asked together",
+    )
     head_members: int = Field(1, gt=0, description="heads that answer, most weights shared")
     activation: Literal["swiglu", "geglu", "reglu", "gelu", "relu", "silu", "tanh", "sigmoid"] = (
         Field("swiglu", description="of every feed-forward block")

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 from nexus_model.schema import DatabaseSpec, SemanticType, TableSpec, TaskKind, TaskSpec
 
-MOST_FEATURES = 400
-DAYS = (90, 365)
-LAST_ROWS = (3, 5, 10)
+MOST_FEATURES = 600
+DAYS = (30, 90, 365)
+LAST_ROWS = (3, 5, 10, 25, 40)
 
 STATISTICS: dict[SemanticType | None, dict[str, int]] = {
     None: {
@@ -27,6 +27,7 @@ STATISTICS: dict[SemanticType | None, dict[str, int]] = {
         "days_since_first": 1,
         "count_90d": 1,
         "count_365d": 1,
+        "count_30d": 2,
     },
     SemanticType.NUMERICAL: {
         "last": 0,
@@ -37,6 +38,9 @@ STATISTICS: dict[SemanticType | None, dict[str, int]] = {
         "trend": 1,
         "mean_5": 2,
         "mean_90d": 2,
+        "mean_25": 2,
+        "mean_40": 3,
+        "mean_30d": 3,
         "min": 3,
         "max": 3,
     },
@@ -49,8 +53,8 @@ _OF_TIME = frozenset(
     ["days_since_last", "days_since_first"]
     + [f"{statistic}_{days}d" for statistic in ("count", "mean") for days in DAYS]
 )
-# Of the last parent's rows only these: they describe somebody else.
-_OF_PARENT = ("count", "last", "mean_10", "mean_365d", "days")
+# Of the last parent's rows only these: they describe somebody else, and there are more of them.
+_OF_PARENT = {"count": 0, "last": 0, "mean_10": 0, "mean_40": 1, "mean_365d": 1, "days": 0}
 
 
 class PathColumn(NamedTuple):
@@ -214,4 +218,5 @@ def _features(path: AggregatePath) -> Iterator[Feature]:
             if path.anchor and statistic not in _OF_PARENT:
                 continue
             own = column.rank if column else 0
-            yield Feature(path.name, column, statistic, rank + further + own)
+            first = _OF_PARENT[statistic] if path.anchor else rank
+            yield Feature(path.name, column, statistic, first + further + own)

@@ -14,7 +14,7 @@ from nexus_pipeline.steps.aggregate_paths import (
     is_static,
 )
 
-_DAY = 86400.0
+DAY_SECONDS = 86400.0
 _TYPES = {
     SemanticType.NUMERICAL: "double",
     SemanticType.CATEGORICAL: "varchar",
@@ -40,10 +40,10 @@ def column_value(alias: str, column: PathColumn) -> str:
     return cast
 
 
-def days_before(value: str, task: TaskSpec) -> str:
-    """Days from a moment to the cutoff; to 1970 if there is no cutoff."""
-    cutoff = "0" if is_static(task) else "epoch(samples.cutoff)"
-    return f"({cutoff} - epoch({value})) / {_DAY}"
+def days_before(value: str, task: TaskSpec, *, of: str = "as_of") -> str:
+    """Days from a moment to the sample's ``as_of`` or ``cutoff``; to 1970 if it has neither."""
+    moment = "0" if is_static(task) else f"epoch(samples.{of})"
+    return f"({moment} - epoch({value})) / {DAY_SECONDS}"
 
 
 def known_by(question: Question, alias: str, table: str, moment: str | None) -> str:
@@ -175,11 +175,13 @@ def _seen(task: TaskSpec, path: AggregatePath, features: list[Feature]) -> str:
         source = f"samples\n    inner join {first} as first on first.sample = samples.sample"
         key = f"cast(first.{quoted(f'{anchor}.{column}.last')} as bigint)"
     # ASOF wants plain columns on its left side.
-    before = "".join(f", samples.before_{days}" for days in DAYS if path.is_timed)
-    asked = f"(select samples.sample, samples.cutoff, {key} as key{before} from {source})"
+    times = [] if is_static(task) else ["as_of"]
+    times += [f"before_{days}" for days in DAYS if path.is_timed]
+    columns = ", ".join(f"samples.{column}" for column in ["sample", *times])
+    asked = f"(select {columns}, {key} as key from {source})"
     joins = [f"left join {known} as known on samples.key = known.key"]
     if path.is_timed:
-        joins = [f"asof {joins[0]} and samples.cutoff >= known.moment"] + [
+        joins = [f"asof {joins[0]} and samples.as_of >= known.moment"] + [
             f"asof left join {known} as before_{days} on samples.key = before_{days}.key "
             f"and samples.before_{days} >= before_{days}.moment"
             for days in DAYS

@@ -1,7 +1,8 @@
 """What NexusFormer has to beat, from a constant to boosted trees on point-in-time aggregates.
 
-Every baseline sees what a sample may see at its cutoff, is fitted on training rows, and is chosen
-on validation rows. Test labels are never read.
+Every baseline sees what a sample may see at its ``as_of``, is fitted on training rows, and is
+chosen on validation rows; for test rows boosting is fitted on the validation rows as well. Test
+labels are never read.
 """
 
 import time
@@ -19,22 +20,31 @@ from nexus_model.align.samples import history_name
 from nexus_model.schema import DatabaseSpec, DataError, TaskKind, TaskSpec
 from nexus_pipeline.steps.aggregate_paths import is_static
 from nexus_pipeline.steps.aggregates import aggregate_features, entity_features, linked_rows
-from nexus_pipeline.steps.boosting import boost, encode
+from nexus_pipeline.steps.boosting import Fitted, boost, encode
 
 Array = NDArray[np.float64]
 
+_BOOSTED = ("lightgbm_entity", "lightgbm_aggregates")
 _NO_HISTORY = "entity_last and entity_mean need closed label windows, which this task has not"
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """Predictions for all samples in order, and what they cost."""
+    """Predictions for all samples in order, by run ``[runs, samples, ...]``, and what they cost.
+
+    Only boosting differs from run to run; what is constant has one run.
+    """
 
     name: str
-    prediction: Array
+    by_run: Array
     seconds: float
     cpu_seconds: float
     note: str
+
+    @property
+    def prediction(self) -> Array:
+        """Mean over the runs."""
+        return np.asarray(self.by_run.mean(axis=0))
 
 
 @dataclass(frozen=True)
@@ -64,20 +74,30 @@ class Asked:
 
 
 def run_baselines(
-    con: duckdb.DuckDBPyConnection, database: DatabaseSpec, task: TaskSpec, *, seed: int = 0
+    con: duckdb.DuckDBPyConnection,
+    database: DatabaseSpec,
+    task: TaskSpec,
+    *,
+    seed: int = 0,
+    runs: int = 1,
+    refit: bool = True,
 ) -> list[Baseline]:
     """Every baseline that is defined for the task, the simplest first.
+
+    Boosting is run with the seeds ``seed``, ``seed + 1``, ... ``seed + runs - 1``; ``refit`` says
+    whether what it tells of test rows is fitted on the validation rows as well.
 
     Raises:
         DataError: the task has no training sample.
     """
+    boosting = partial(boost, seeds=range(seed, seed + runs), refit=refit)
     asked = _ask(con, database, task)
     work = {"majority_or_mean": _constant}
     if asked.has_history:
         work |= {"entity_last": _entity_last, "entity_mean": _entity_mean}
     work |= {
-        "lightgbm_entity": partial(_boosted, entity_features, seed),
-        "lightgbm_aggregates": partial(_boosted, aggregate_features, seed),
+        "lightgbm_entity": partial(_boosted, entity_features, boosting),
+        "lightgbm_aggregates": partial(_boosted, aggregate_features, boosting),
     }
     return [_timed(name, one, asked) for name, one in work.items()]
 
@@ -87,7 +107,7 @@ def _timed(name: str, work: Callable[[Asked], tuple[Array, str]], asked: Asked) 
     prediction, note = work(asked)
     return Baseline(
         name=name,
-        prediction=prediction,
+        by_run=prediction if name in _BOOSTED else prediction[None],
         seconds=time.perf_counter() - wall,
         cpu_seconds=time.process_time() - cpu,
         note=note,
@@ -167,7 +187,7 @@ def _closed_windows(asked: Asked) -> dict[str, Array]:
     )
     select known.* exclude (key, moment)
     from aligned.{quoted("samples_" + task.name)} as samples
-    asof left join known on samples.entity_row = known.key and samples.cutoff >= known.moment
+    asof left join known on samples.entity_row = known.key and samples.as_of >= known.moment
     order by samples.sample
     """).to_arrow_table()
     return {name: table[name].to_numpy().astype(np.float64) for name in table.column_names}
@@ -201,11 +221,12 @@ def _entity_mean(asked: Asked) -> tuple[Array, str]:
 
 def _boosted(
     features_of: Callable[[duckdb.DuckDBPyConnection, DatabaseSpec, TaskSpec], pa.Table],
-    seed: int,
+    boosting: Callable[..., Fitted],
     asked: Asked,
 ) -> tuple[Array, str]:
     features = features_of(asked.con, asked.database, asked.task)
     matrix = encode(features, asked.train)
-    fitted = boost(matrix, asked.label, asked.split, asked.task, seed=seed)
+    fitted = boosting(matrix, asked.label, asked.split, asked.task)
     config = ", ".join(f"{key} {value:g}" for key, value in fitted.config.items())
-    return fitted.prediction, f"{features.num_columns} features, {fitted.trees} trees, {config}"
+    trees = "/".join(str(count) for count in fitted.trees)
+    return fitted.by_seed, f"{features.num_columns} features, {trees} trees, {config}"

@@ -59,14 +59,25 @@ def baseline_folder(project: ProjectConfig, task: str) -> Path:
 
 
 def make_baselines(project: ProjectConfig, task: str, store: Store) -> Stored:
-    """Every baseline's prediction for every sample, as ``.npy`` beside their costs."""
+    """Every baseline's prediction for every sample, as ``.npy`` beside their costs and the SQL of
+    the aggregates that boosting reads.
+    """
+    from nexus_pipeline.steps.aggregates import feature_sql
     from nexus_pipeline.steps.baselines import run_baselines
     from nexus_pipeline.steps.report import Cost
 
     recipe, folder = read_recipe(project, task), baseline_folder(project, task)
-    with aligned_view(store, recipe.database) as con:
-        found = run_baselines(con, recipe.database, recipe.task, seed=project.training.seed)
     folder.mkdir(parents=True, exist_ok=True)
+    with aligned_view(store, recipe.database) as con:
+        found = run_baselines(
+            con,
+            recipe.database,
+            recipe.task,
+            seed=project.training.seed,
+            refit=project.training.refit,
+        )
+        sql = feature_sql(con, recipe.database, recipe.task)
+    (folder / "features.sql").write_text(sql, encoding="utf-8")
     costs = {}
     for baseline in found:
         np.save(folder / f"{baseline.name}.npy", baseline.prediction, allow_pickle=False)

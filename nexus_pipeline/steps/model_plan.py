@@ -95,6 +95,7 @@ def model_config(project: ProjectConfig) -> NexusConfig:
         feed_forward=_feed_forward(chosen),
         fusion=chosen.fusion,
         head_members=chosen.head_members,
+        cohort=chosen.cohort_attention,
         table_dropout=chosen.table_dropout,
     )
 

@@ -250,15 +250,15 @@ def artifact_difference(project: ProjectConfig, task: str, store: Store) -> Arti
     asked_B = splits[Split.VALIDATION]
     moment_B = tensors.times.cutoff_B[asked_B]
     chosen_B = asked_B[moment_B == moment_B.max()]
+    rows_B = tensors.times.entity_B[chosen_B]
     expected = predict_samples(predictor.model, tensors, chosen_B, recipe.task, tokenizer.label)
-    moments: list[dt.datetime | None] = [None, None]
+    cutoff = as_of = None
     if recipe.task.horizon_days is not None:
-        moments = [
+        cutoff, as_of = (
             dt.datetime(1970, 1, 1) + dt.timedelta(microseconds=int(times_B[chosen_B[0]]))
             for times_B in (tensors.times.cutoff_B, tensors.times.as_of_B)
-        ]
-    found = predictor.predict_rows(raw_frames(project, task, store), *moments)
-    rows_B = tensors.times.entity_B[chosen_B]
+        )
+    found = predictor.predict_rows(raw_frames(project, task, store), cutoff, as_of, rows_B)
     return ArtifactDifference(
         samples=len(chosen_B), largest=float(np.abs(found[rows_B] - expected).max())
     )

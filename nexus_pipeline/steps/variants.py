@@ -81,6 +81,7 @@ def _blocks() -> Iterator[Change]:
     yield "additive answer, no cross attention", additive | alone, {}
     yield "additive answer, neither", additive | alone | {"parent_hops": 0}, {}
     yield "rows read no parents", {"parent_hops": 0}, {}
+    yield "those of one cutoff read each other", {"cohort_attention": True}, {}
     yield "eight heads", {"fusion": "attention", "head_members": 8}, {}
     yield "one summary token", {"summary_tokens": 1}, {}
     yield "GELU instead of SwiGLU", {"activation": "gelu"}, {}

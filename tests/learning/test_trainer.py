@@ -6,6 +6,7 @@ import torch
 from tiny import tiny_model
 from tiny_training import CONFIG, goal_of, same, shop
 
+from nexus_model.config import NexusConfig
 from nexus_model.schema import TaskKind, TrainingError
 from nexus_model.tokenize.batch import build_batch
 from nexus_model.train.batch_size import (
@@ -134,7 +135,7 @@ def test_an_impossible_optimization_is_refused(given, told):
 
 def test_a_loader_that_stops_short_of_the_models_parents_is_refused():
     with pytest.raises(TrainingError, match="2 foreign keys up, its loader follows 1"):
-        trainer().train(*loaders(parent_hops=1))
+        trainer().train(*loaders(model=NexusConfig(parent_hops=1)))
 
 
 @pytest.mark.parametrize("kind", [TaskKind.BINARY, TaskKind.MULTICLASS, TaskKind.REGRESSION])

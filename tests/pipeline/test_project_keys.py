@@ -100,6 +100,7 @@ architecture:
   pair_dim: 4
   fusion: gated
   head_members: 2
+  cohort_attention: true
   parent_hops: 1
   activation: swiglu
   norm: layer

@@ -6,11 +6,13 @@ import shutil
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import polars as pl
 import pytest
 from typer.testing import CliRunner, Result
 
 from nexus_model import load_model
+from nexus_model.schema import DataError
 from nexus_pipeline import cli
 from nexus_pipeline.steps.serve_task import read_promotion
 from tests.pipeline.conftest import Shop, in_its_home, small_shop
@@ -40,7 +42,8 @@ tasks:
     regimes: [seed_time, frozen]
 split: {validation_from: 2025-09-22, test_from: 2025-11-01}
 tokenization: {numerical: quantile}
-training: {epochs: 2, batch_size: 128, optimizer: {lr: 0.01, warmup_steps: 2}}
+training: {epochs: 2, batch_size: 128, optimizer: {lr: 0.01, warmup_steps: 2}, refit: true}
+ensemble: {seeds: 2, judged_seeds: 1}
 architecture: {global_embed_dim: 16, heads: 2}
 """
 LABELS = """\
@@ -159,6 +162,17 @@ def test_a_frozen_task_reads_no_row_later_than_its_split(shop: Shop) -> None:
     assert not old.equals(model.predict(raw, cutoff="2025-12-20"))
 
 
+def test_some_may_be_asked_about_and_none_that_is_not_there(shop: Shop) -> None:
+    model, raw = load_model(artifact(shop, "spent")), raw_frames(shop)
+    every = model.predict(raw, cutoff=CUTOFF)
+    keys = every["customer_id"].to_pylist()[5:8]
+    some = model.predict(raw, cutoff=CUTOFF, entities=reversed(keys))
+    assert some["customer_id"].to_pylist() == keys
+    np.testing.assert_allclose(some["prediction"], every["prediction"][5:8], atol=1e-4)
+    with pytest.raises(DataError, match="nobody"):
+        model.predict(raw, cutoff=CUTOFF, entities=["nobody"])
+
+
 def raw_frames(shop: Shop) -> dict[str, pl.DataFrame]:
     """The raw tables."""
     return {
@@ -219,6 +233,28 @@ def test_validate_prints_what_was_accepted_and_why_not(shop: Shop) -> None:
     assert done.exit_code == 0, done.output
     assert "quarantined" in done.output
     assert "0-0" in done.output
+
+
+def test_an_ensemble_is_made_when_it_is_asked_for(shop: Shop) -> None:
+    assert "evaluated/ensemble_spent" not in shop.records()
+    done = told(shop, "ensemble", "--task", "spent", "--project", str(shop.file))
+    assert done.exit_code == 0, done.output
+    assert "nexusformer_ensemble" in done.output
+    folder = shop.folder / "data/evaluated/shop/ensemble_spent"
+    samples, made = samples_of(shop, "spent"), json.loads((folder / "ensemble.json").read_text())
+    predicted = {file.stem: np.load(file) for file in folder.glob("[!m]*.npy")}
+    tested = (samples["split"] == "test").to_numpy()
+    both = predicted["nexusformer"][:, tested]
+    assert both.shape[0] == 2
+    assert (both[0] != both[1]).any()
+    np.testing.assert_allclose(predicted["nexusformer_ensemble"][0, tested], both.mean(axis=0))
+    weight, boosted = made["weight"], predicted["lightgbm_aggregates"][:, tested].mean(axis=0)
+    mixed = weight * both.mean(axis=0) + (1 - weight) * boosted
+    np.testing.assert_allclose(predicted["stack"][0, tested], mixed)
+    assert [run["validation"] is None for run in made["trainings"]] == [False, True]
+    errors = np.abs(predicted["stack"][0] - samples["label"].to_numpy())[tested]
+    score = next(score for score in made["scores"] if score["name"] == "stack")
+    assert score["test"]["estimate"] == pytest.approx(errors.mean())
 
 
 def test_evaluate_prints_the_comparison(shop: Shop) -> None:

@@ -17,7 +17,7 @@ from nexus_model.schema import (
     TaskSpec,
 )
 from nexus_pipeline.steps.baselines import run_baselines
-from nexus_pipeline.steps.boosting import boost, encode
+from nexus_pipeline.steps.boosting import GRID
 
 SHOPS, VISITS, CUTOFFS = 17, 1500, 40
 DAY = np.timedelta64(1, "D")
@@ -94,6 +94,7 @@ def _connection(kind, *, static=False):
     closed = start + asked * DAY + 30 * DAY
     cutoff = np.full(len(rows), np.datetime64("NaT", "us")) if static else start + asked * DAY
     samples = {"entity_row": of, "cutoff": cutoff, "label": label, "split": split}
+    samples["as_of"] = cutoff
     _store(con, "samples_spend", sample=np.arange(len(rows)), **samples)
     past = label if kind is TaskKind.REGRESSION else label.astype(int).astype(str)
     history = {"_fk_0": of, "past_label": past, "_time": closed}
@@ -116,7 +117,9 @@ def _samples(con):
 def solved(request):
     kind = request.param
     con = _connection(kind)
-    found = run_baselines(con, _database(kind), _task(kind))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("nexus_pipeline.steps.boosting.GRID", GRID[1:3])
+        found = run_baselines(con, _database(kind), _task(kind))
     return kind, con, {baseline.name: baseline for baseline in found}
 
 
@@ -233,6 +236,28 @@ def test_the_same_seed_gives_the_same_predictions():
     assert np.array_equal(one.prediction, two.prediction)
 
 
+def test_boosting_differs_from_run_to_run_and_constants_do_not():
+    con = _connection(TaskKind.BINARY)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("nexus_pipeline.steps.boosting.MOST_TREES", 2)
+        found = run_baselines(con, _database(TaskKind.BINARY), _task(TaskKind.BINARY), runs=3)
+    assert [len(baseline.by_run) for baseline in found] == [1, 1, 1, 3, 3]
+    boosted = found[-1]
+    assert not np.array_equal(boosted.by_run[0], boosted.by_run[1])
+    assert boosted.prediction == pytest.approx(boosted.by_run.mean(axis=0))
+
+
+def test_what_closed_after_as_of_is_not_the_last_label():
+    con = _connection(TaskKind.REGRESSION)
+    con.execute("update aligned.samples_spend set as_of = cutoff - interval 200 day")
+    found = {b.name: b for b in _cheap(con, TaskKind.REGRESSION)}
+    constant = found["majority_or_mean"].prediction[0]
+    for row in _some_rows(con):
+        closed = _closed(con, row | {"cutoff": row["as_of"]})
+        last = found["entity_last"].prediction[row["sample"]]
+        assert last == pytest.approx(closed[-1] if closed else constant)
+
+
 def test_a_static_task_without_history_says_what_is_left_out():
     con = _connection(TaskKind.BINARY, static=True)
     task = _task(TaskKind.BINARY, horizon_days=None)
@@ -255,21 +280,3 @@ def test_a_validation_split_that_cannot_choose_does_not_stop_it(labels):
     con.execute(f"update aligned.samples_spend set {change} where split = 'validation'")
     found = _cheap(con, TaskKind.BINARY)
     assert all(np.isfinite(baseline.prediction).all() for baseline in found)
-
-
-def test_categories_are_coded_by_training_rows_only():
-    train = np.array([True] * 5 + [False] * 4)
-    features = pa.table({"town": ["b", "a", "b", "a", "rare", "new", None, "a", "rare"]})
-    codes = encode(features, train).values[:, 0]
-    assert codes.tolist()[:5] == [1, 0, 1, 0, 2]
-    assert codes[5] == codes[8] == 2
-    assert np.isnan(codes[6])
-    longer = pa.table({"town": ["b", "a", "b", "a", "rare", "x", "x", "x", "x"]})
-    assert encode(longer, train).values[:5, 0].tolist() == codes[:5].tolist()
-
-
-def test_features_of_no_columns_give_the_training_mean():
-    task, label = _task(TaskKind.BINARY), np.array([0.0, 1, 1, 1] * 10)
-    splits = np.array((["train"] * 4 + ["validation"] * 4) * 5)
-    found = boost(encode(pa.table({}), splits == "train"), label, splits, task, seed=0)
-    assert found.prediction == pytest.approx(0.75, abs=0.01)
