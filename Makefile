@@ -33,8 +33,7 @@ check: install-dev
 	$(VENV)/bin/lint-imports
 
 bench-quality: install-dev home
-	$(PY) -m benchmarks.quality.run
-	$(PY) -m benchmarks.quality.report
+	$(PY) -m benchmarks.quality.run; code=$$?; $(PY) -m benchmarks.quality.report; exit $$code
 
 ui: install home
 	$(VENV)/bin/nexusflow ui --dagster-port $(DAGSTER_PORT) --mlflow-port $(MLFLOW_PORT)

@@ -76,7 +76,9 @@ class NexusFormer(nn.Module):
         tokens = len(paths) * config.summary_tokens
         self.fuse = build_fusion(config.fusion, config.width, config.heads, tokens)
         self.cohort = (
-            CohortAttention(config.width, config.heads, config.dropout) if config.cohort else None
+            CohortAttention(config.width, tokenizer.clock_width, config.heads, config.dropout)
+            if config.cohort
+            else None
         )
         self.head = (
             build_additive_head(config.width, tokenizer.clock_width, task, config.dropout)
@@ -111,7 +113,9 @@ class NexusFormer(nn.Module):
         memory = self._memory(gathered, keep_BP)
         state_BQD = self.refine(torch.cat(tokens, dim=1), memory, cycles)
         fused_BD = self.fuse(state_BQD, memory.keep_BQ)
-        return fused_BD if self.cohort is None else self.cohort(fused_BD, batch.cohort_B)
+        if self.cohort is None:
+            return fused_BD
+        return self.cohort(fused_BD, batch.clock_BF.to(fused_BD.dtype), batch.cohort_B)
 
     def _present(self, batch: RelBatch) -> Tensor:
         """Bool ``[B, P]``: paths whose table is there; in training some are left out.

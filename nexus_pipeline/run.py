@@ -109,13 +109,14 @@ def _selected(
     project: ProjectConfig, stages: Sequence[str], task: str | None, job: str
 ) -> Iterator[dg.AssetKey]:
     others = {name for name in project.task_names if name != task} if task else set()
-    of_others = [found for found in project.tasks if task and task not in found.names]
-    labels = {found.sql for found in of_others} | {f"cutoffs_{found.name}" for found in of_others}
+    shared = {name: (found.sql, f"cutoffs_{found.name}") for found in project.tasks
+              for name in found.names}  # fmt: skip
+    own = set(shared.get(task or "", ()))
+    labels = {name for other in others for name in shared.get(other, ())} - own
     for making in all_makings(project):
         name = making.key.split("/")[2]
-        of_other = name in labels or any(
-            name == other or (name.endswith(f"_{other}") and not name.startswith("cutoffs_"))
-            for other in others
+        of_other = name in labels or (
+            name not in own and any(name == other or name.endswith(f"_{other}") for other in others)
         )
         if making.stage in stages and making.job == job and not of_other:
             yield dg.AssetKey(making.key.split("/"))

@@ -33,8 +33,9 @@ OPPONENT = "lightgbm_aggregates"
 
 
 class Scored(Record):
-    """One predictor: its mean validation score, its test score with an interval, run by run, and
-    how much better it is than boosting on aggregates on the same draws.
+    """One predictor: its mean validation score; on test the score of its runs' average with an
+    interval, the score of each run, and how much better the runs are on average than those of
+    boosting on aggregates on the same draws.
     """
 
     name: str

@@ -22,43 +22,48 @@ WIDTH = 8
 
 def reader():
     """Cohort attention that does something, in float64."""
-    return stirred(CohortAttention(WIDTH, 2, dropout=0.0)).double().eval()
+    return stirred(CohortAttention(WIDTH, 2, 2, dropout=0.0)).double().eval()
 
 
-def fused(count, seed=0):
-    """What samples know."""
-    return torch.randn(count, WIDTH, dtype=torch.float64, generator=torch.manual_seed(seed))
+def known(count, seed=0):
+    """What samples know, and their clocks."""
+    made = torch.randn(count, WIDTH + 2, dtype=torch.float64, generator=torch.manual_seed(seed))
+    return made[:, :WIDTH], made[:, WIDTH:]
 
 
 def test_a_sample_reads_its_cohort_and_no_other():
-    net, fused_BD, cohort_B = reader(), fused(7), torch.tensor([0, 1, 0, 2, 1, 0, 2])
-    whole_BD = net(fused_BD, cohort_B)
+    net, (fused_BD, clock_BF) = reader(), known(7)
+    cohort_B = torch.tensor([0, 1, 0, 2, 1, 0, 2])
+    whole_BD = net(fused_BD, clock_BF, cohort_B)
     for number in range(3):
         own = cohort_B == number
-        alone_BD = net(fused_BD[own], torch.zeros(int(own.sum()), dtype=torch.int64))
+        alone = torch.zeros(int(own.sum()), dtype=torch.int64)
+        alone_BD = net(fused_BD[own], clock_BF[own], alone)
         torch.testing.assert_close(whole_BD[own], alone_BD, rtol=0, atol=1e-12)
-    other_BD = fused_BD.clone()
-    other_BD[0] += 1
-    moved = (net(other_BD, cohort_B) - whole_BD).abs().amax(1) > 0
-    assert moved.tolist() == [True, False, True, False, False, True, False]
+    for part in (0, 1):
+        other = [fused_BD.clone(), clock_BF.clone()]
+        other[part][0, 0] += 1
+        moved = (net(*other, cohort_B) - whole_BD).abs().amax(1) > 0
+        assert moved.tolist() == [True, False, True, False, False, True, False]
 
 
 def test_the_order_of_samples_and_the_numbers_of_cohorts_do_not_matter():
-    net, fused_BD, cohort_B = reader(), fused(6), torch.tensor([0, 1, 0, 1, 1, 2])
-    order = torch.tensor([4, 0, 5, 2, 1, 3])
-    found_BD = net(fused_BD[order], 7 - cohort_B[order])
-    torch.testing.assert_close(found_BD, net(fused_BD, cohort_B)[order], rtol=0, atol=1e-12)
+    net, (fused_BD, clock_BF) = reader(), known(6)
+    cohort_B, order = torch.tensor([0, 1, 0, 1, 1, 2]), torch.tensor([4, 0, 5, 2, 1, 3])
+    found_BD = net(fused_BD[order], clock_BF[order], 7 - cohort_B[order])
+    expected_BD = net(fused_BD, clock_BF, cohort_B)[order]
+    torch.testing.assert_close(found_BD, expected_BD, rtol=0, atol=1e-12)
 
 
 def test_the_size_of_a_cohort_is_known():
-    net, one_BD = reader(), fused(1)
-    same_BD, cohort_B = one_BD.expand(5, -1), torch.zeros(5, dtype=torch.int64)
-    assert not torch.allclose(net(same_BD, cohort_B)[:1], net(one_BD, cohort_B[:1]))
+    net, one = reader(), known(1)
+    five, cohort_B = [part.expand(5, -1) for part in one], torch.zeros(5, dtype=torch.int64)
+    assert not torch.allclose(net(*five, cohort_B)[:1], net(*one, cohort_B[:1]))
 
 
 def test_gradients_reach_every_parameter():
     net = reader()
-    net(fused(5), torch.tensor([0, 0, 0, 1, 1])).square().sum().backward()
+    net(*known(5), torch.tensor([0, 0, 0, 1, 1])).square().sum().backward()
     assert all(weight.grad is not None and weight.grad.any() for weight in net.parameters())
 
 
