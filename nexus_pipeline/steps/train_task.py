@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from nexus_model.train.loader import Goal
     from nexus_model.train.state import TrainState
 
-THREADS = min(2, os.cpu_count() or 1)
+THREADS = min(2, int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
 LARGEST_BATCH = 8192
 DRAWN = {"epoch", "loss", "score", "best", "gradient_norm"}
 

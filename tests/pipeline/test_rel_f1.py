@@ -54,9 +54,14 @@ class Rebuilt(NamedTuple):
     store: Store
 
     def samples(self, task: str, *splits: str) -> pl.DataFrame:
-        """Samples of a task, of all splits if none is named."""
+        """The benchmark's samples of a task, of all splits if none is named.
+
+        The project may train on further cutoffs in between; those are not among them.
+        """
         table = self.table(f"samples_{task}")
-        return table.filter(pl.col("split").is_in(splits or SPLITS))
+        cutoffs = self.table(f"cutoffs_{task.removesuffix('_frozen')}").filter(is_regular=True)
+        of_benchmark = pl.col("cutoff").is_in(cutoffs["cutoff"].to_list())
+        return table.filter(of_benchmark, pl.col("split").is_in(splits or SPLITS))
 
     def table(self, name: str) -> pl.DataFrame:
         with self.store.read() as con:
