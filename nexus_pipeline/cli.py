@@ -153,14 +153,8 @@ def ablate(
     Example: nexusflow ablate --project nexusflow.yaml --task dnf
     """
     from nexus_pipeline.defs.making import ABLATION
-    from nexus_pipeline.run import materialize
-    from nexus_pipeline.steps.ablate_task import ablation_folder
 
-    with told():
-        materialize(project, stages=("raw", "validated", "aligned", "tokenized"), task=task)
-        config = materialize(project, task=task, job=ABLATION)
-        for name in [task] if task else config.task_names:
-            typer.echo((ablation_folder(config, name) / "ablation.md").read_text("utf-8"))
+    _make_apart(project, task, ABLATION)
 
 
 @app.command()
@@ -173,14 +167,24 @@ def ensemble(
     Example: nexusflow ensemble --project nexusflow.yaml --task position
     """
     from nexus_pipeline.defs.making import ENSEMBLE
+
+    _make_apart(project, task, ENSEMBLE)
+
+
+def _make_apart(file: Path, task: str | None, job: str) -> None:
+    """Make a job's assets and what they are made from; print the page of each."""
+    from nexus_pipeline.project import load_project
     from nexus_pipeline.run import materialize
-    from nexus_pipeline.steps.ensemble_task import ensemble_folder
 
     with told():
-        materialize(project, stages=("raw", "validated", "aligned", "tokenized"), task=task)
-        config = materialize(project, task=task, job=ENSEMBLE)
+        stages = ["raw", "validated", "aligned", "tokenized"]
+        if load_project(file).pretraining is not None:
+            stages.append("trained")
+        materialize(file, stages=stages, task=task)
+        config = materialize(file, task=task, job=job)
         for name in [task] if task else config.task_names:
-            typer.echo((ensemble_folder(config, name) / "ensemble.md").read_text("utf-8"))
+            page = config.stage_folder("evaluated", f"{job}_{name}") / f"{job}.md"
+            typer.echo(page.read_text("utf-8"))
 
 
 @app.command()

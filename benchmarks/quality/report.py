@@ -4,10 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import stdev
 
-from benchmarks.quality.draws import DRAWS
 from benchmarks.quality.published import PUBLISHED
 from benchmarks.quality.result import Result, read_result
-from benchmarks.quality.scores import AGGREGATES, BEST, ENTITY, MODEL, ORDER, Against, Judged
+from benchmarks.quality.scores import (
+    AGGREGATES,
+    BEST,
+    DRAWS,
+    ENTITY,
+    MODEL,
+    ORDER,
+    Against,
+    Judged,
+)  # fmt: skip
 from benchmarks.quality.segments import SEGMENTS
 from benchmarks.quality.verdicts import verdicts
 from nexus_model.evaluate.metrics import Direction

@@ -9,12 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.quality.draws import DRAWS, Array, Drawn, draw_metric
 from benchmarks.quality.segments import SEGMENTS
-from nexus_model.evaluate.bootstrap import Interval, Number, PairedDifference
+from nexus_model.evaluate.bootstrap import Drawn, Interval, Number, PairedDifference, draw_metric
 from nexus_model.evaluate.metrics import Direction, direction_of, measure
 from nexus_model.schema import Record
 
+Array = NDArray[np.float64]
+DRAWS = 2000
 MODEL, ENSEMBLE, STACK = OURS = ("nexusformer", "nexusformer_ensemble", "stack")
 ENTITY, AGGREGATES = BOOSTED = ("lightgbm_entity", "lightgbm_aggregates")
 BEST = "best_opponent"
@@ -133,10 +134,10 @@ def judge(
     return tuple(
         Judged(
             name=name,
-            validation=found.validation.interval,
-            validation_seeds=found.validation.by_seed,
-            test=found.test.interval,
-            test_seeds=found.test.by_seed,
+            validation=found.validation.interval(),
+            validation_seeds=found.validation.by_run,
+            test=found.test.interval(),
+            test_seeds=found.test.by_run,
             against=_against(name, seen, _rivals(len(forms[name]), opponents, forms)),
             segments=_segments(asked, forms[name]),
             cost=costs[name.removesuffix(AVERAGED)],
@@ -150,7 +151,7 @@ def _drawn(asked: Asked, by_seed: Array, split: str, draws: int) -> Drawn:
     told = [prediction[at] for prediction in by_seed]
     if split == "validation":
         told = [prediction for prediction in told if np.isfinite(prediction).all()]
-    return draw_metric(asked.metric, told, asked.label_B[at], asked.cluster_B[at], draws)
+    return draw_metric(asked.metric, told, asked.label_B[at], asked.cluster_B[at], draws=draws)
 
 
 def _rivals(seeds: int, opponents: list[str], forms: Mapping[str, Array]) -> dict[str, str]:

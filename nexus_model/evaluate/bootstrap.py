@@ -5,7 +5,7 @@ sample is its own cluster, or there are none, samples are drawn.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,6 +45,82 @@ class PairedDifference(Record):
     clusters: int
 
 
+class Drawn(NamedTuple):
+    """A metric by run, and on every draw its mean over the runs; draws are alike for equal seeds,
+    so any two predictors of the same rows can be compared without measuring anything twice.
+    """
+
+    metric: str
+    by_run: tuple[float, ...]
+    on_draws: Array
+    rows: int
+    clusters: int
+
+    @property
+    def estimate(self) -> float:
+        """Mean over the runs."""
+        return float(np.mean(self.by_run))
+
+    def interval(self, level: float = 0.95) -> Interval:
+        """The mean with the percentile interval of its draws."""
+        low, high = _percentiles(self.on_draws, level)
+        return Interval(
+            metric=self.metric,
+            estimate=self.estimate,
+            low=low,
+            high=high,
+            level=level,
+            rows=self.rows,
+            clusters=self.clusters,
+        )
+
+    def less(self, other: "Drawn", level: float = 0.95) -> PairedDifference:
+        """This metric less another's on the same draws, and how often this one is better."""
+        differences = self.on_draws - other.on_draws
+        low, high = _percentiles(differences, level)
+        return PairedDifference(
+            metric=self.metric,
+            estimate=self.estimate - other.estimate,
+            low=low,
+            high=high,
+            level=level,
+            probability_better=_share_better(differences, direction_of(self.metric)),
+            clusters=self.clusters,
+        )
+
+
+def draw_metric(
+    metric: str,
+    by_run: Sequence[ArrayLike],
+    label: ArrayLike,
+    clusters: ArrayLike | None,
+    *,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Drawn:
+    """The metric of every run's predictions, and on ``draws`` resamplings of whole clusters.
+
+    Raises:
+        ValueError: there are no predictions, or they are not finite.
+    """
+    if not len(by_run):
+        raise ValueError(f"{metric}: needs predictions of at least one training")
+    measures = [prepare(metric, prediction, label) for prediction in by_run]
+    cluster = _cluster_of_row(clusters, len(np.asarray(label)))
+
+    def mean(weight: Array) -> Array:
+        return np.asarray(np.mean([measure(weight) for measure in measures], axis=0))
+
+    ones = np.ones((1, len(cluster)))
+    return Drawn(
+        metric=metric,
+        by_run=tuple(float(measure(ones)[0]) for measure in measures),
+        on_draws=_over_draws(mean, cluster, draws, seed),
+        rows=len(cluster),
+        clusters=_count(cluster),
+    )
+
+
 def interval(
     metric: str,
     prediction: ArrayLike,
@@ -56,19 +132,8 @@ def interval(
     level: float = 0.95,
 ) -> Interval:
     """The metric and its interval from ``draws`` resamplings of clusters with replacement."""
-    measure = prepare(metric, prediction, label)
-    cluster = _cluster_of_row(clusters, len(np.asarray(label)))
-    drawn = _over_draws(measure, cluster, draws, seed)
-    low, high = _percentiles(drawn, level)
-    return Interval(
-        metric=metric,
-        estimate=float(measure(np.ones((1, len(cluster))))[0]),
-        low=low,
-        high=high,
-        level=level,
-        rows=len(cluster),
-        clusters=_count(cluster),
-    )
+    drawn = draw_metric(metric, [prediction], label, clusters, draws=draws, seed=seed)
+    return drawn.interval(level)
 
 
 def paired_difference(
@@ -104,27 +169,11 @@ def mean_paired_difference(
     Raises:
         ValueError: one side has no predictions.
     """
-    if not several_a or not several_b:
-        raise ValueError("each side needs predictions of at least one training")
-    of_a = [prepare(metric, a, label) for a in several_a]
-    of_b = [prepare(metric, b, label) for b in several_b]
-    cluster = _cluster_of_row(clusters, len(np.asarray(label)))
-
-    def difference(weight: Array) -> Array:
-        mean_a = np.mean([measure(weight) for measure in of_a], axis=0)
-        return mean_a - np.mean([measure(weight) for measure in of_b], axis=0)
-
-    drawn = _over_draws(difference, cluster, draws, seed)
-    low, high = _percentiles(drawn, level)
-    return PairedDifference(
-        metric=metric,
-        estimate=float(difference(np.ones((1, len(cluster))))[0]),
-        low=low,
-        high=high,
-        level=level,
-        probability_better=_share_better(drawn, direction_of(metric)),
-        clusters=_count(cluster),
+    a, b = (
+        draw_metric(metric, several, label, clusters, draws=draws, seed=seed)
+        for several in (several_a, several_b)
     )
+    return a.less(b, level)
 
 
 def _cluster_of_row(clusters: ArrayLike | None, rows: int) -> NDArray[np.intp]:

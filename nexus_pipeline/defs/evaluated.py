@@ -1,5 +1,7 @@
 """Evaluated: the baselines of every task, and the model beside them in one report."""
 
+from collections.abc import Callable
+
 import dagster as dg
 
 from nexus_pipeline.defs.checks import Outcome, build_check
@@ -70,7 +72,7 @@ def _baselines(project: ProjectConfig, task: str) -> Making:
             f"{name}/aligned/database",
         ),
         code=BASELINE_CODE,
-        config={"seed": project.training.seed},
+        config={"seed": project.training.seed, "refit": project.training.refit},
         make=make,
     )
 
@@ -104,8 +106,6 @@ def _report(project: ProjectConfig, task: str) -> Making:
 
 
 def _ablation(project: ProjectConfig, task: str) -> Making:
-    name = project.project_name
-
     def make(room: Workshop, doing: Doing) -> Made:
         from nexus_pipeline.steps.ablate_task import ablate_task, ablation_folder
 
@@ -113,26 +113,15 @@ def _ablation(project: ProjectConfig, task: str) -> Making:
         doing.run.log_artifact(ablation_folder(project, task) / "ablation.md")
         return Made(stored, {"rows": stored.rows, "ablation": text})
 
-    return Making(
-        key=f"{name}/evaluated/ablation_{task}",
+    making = _of_trainings(project, task, ABLATION, make)
+    return making._replace(
         description="The model trained with one thing changed at a time, compared on validation.",
-        kinds=frozenset({"pytorch"}),
-        upstream=(f"{name}/tokenized/{task}", f"{name}/aligned/samples_{task}"),
         code=ABLATION_CODE,
-        config={
-            "ablation": ablation_of(project).model_dump(mode="json"),
-            "architecture": project.architecture.model_dump(mode="json"),
-            "training": project.training.model_dump(mode="json"),
-            "tables": {d.table: d.encoder_settings() for d in project.datasets},
-        },
-        make=make,
-        job=ABLATION,
+        config={**making.config, "ablation": ablation_of(project).model_dump(mode="json")},
     )
 
 
 def _ensemble(project: ProjectConfig, task: str) -> Making:
-    name = project.project_name
-
     def make(room: Workshop, doing: Doing) -> Made:
         from nexus_pipeline.steps.ensemble_task import ensemble_folder, ensemble_task
 
@@ -140,26 +129,36 @@ def _ensemble(project: ProjectConfig, task: str) -> Making:
         doing.run.log_artifact(ensemble_folder(project, task) / "ensemble.md")
         return Made(stored, {"rows": stored.rows, "ensemble": text})
 
-    return Making(
-        key=f"{name}/evaluated/ensemble_{task}",
+    name, making = project.project_name, _of_trainings(project, task, ENSEMBLE, make)
+    pretrained = (f"{name}/trained/pretrained_{task}",) if project.pretraining else ()
+    return making._replace(
         description="Several trainings of the model averaged, alone and beside boosting.",
-        kinds=frozenset({"pytorch", "lightgbm"}),
-        upstream=(
-            f"{name}/tokenized/{task}",
-            f"{name}/aligned/index_{task}",
-            f"{name}/aligned/samples_{task}",
-            *([f"{name}/trained/pretrained_{task}"] if project.pretraining else []),
-        ),
+        kinds=making.kinds | {"lightgbm"},
+        upstream=(*making.upstream, f"{name}/aligned/index_{task}", *pretrained),
         code=ENSEMBLE_CODE,
+        config={**making.config, "ensemble": ensemble_of(project).model_dump(mode="json")},
+    )
+
+
+def _of_trainings(
+    project: ProjectConfig, task: str, job: str, make: Callable[[Workshop, Doing], Made]
+) -> Making:
+    """An asset of trainings beside the one that is served; its job is in its name."""
+    name = project.project_name
+    return Making(
+        key=f"{name}/evaluated/{job}_{task}",
+        description="",
+        kinds=frozenset({"pytorch"}),
+        upstream=(f"{name}/tokenized/{task}", f"{name}/aligned/samples_{task}"),
+        code=(),
         config={
-            "ensemble": ensemble_of(project).model_dump(mode="json"),
             "architecture": project.architecture.model_dump(mode="json"),
             "training": project.training.model_dump(mode="json"),
             "tables": {d.table: d.encoder_settings() for d in project.datasets},
             "encoder_modules": encoder_files(project),
         },
         make=make,
-        job=ENSEMBLE,
+        job=job,
     )
 
 

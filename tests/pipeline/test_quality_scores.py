@@ -5,10 +5,9 @@ import math
 
 import numpy as np
 import pytest
-from tiny_quality import COSTS, DAY, DAYS, LABEL, SEGMENT, SPLIT, asked, judged, noisy, result, runs
+from tiny_quality import COSTS, DAYS, LABEL, SEGMENT, SPLIT, asked, judged, result, runs
 
 from benchmarks.quality import run
-from benchmarks.quality.draws import DRAWS, draw_metric
 from benchmarks.quality.result import (
     read_result,
     result_file,
@@ -18,7 +17,6 @@ from benchmarks.quality.scores import BEST, Asked, days_of, judge
 from benchmarks.quality.segments import history_of
 from nexus_model.align.paths import find_paths
 from nexus_model.align.recipe import PathPlan, Recipe
-from nexus_model.evaluate.bootstrap import interval, mean_paired_difference
 from nexus_model.schema import (
     ColumnSpec,
     DatabaseSpec,
@@ -28,19 +26,6 @@ from nexus_model.schema import (
     TaskKind,
     TaskSpec,
 )
-
-
-@pytest.mark.parametrize("metric", ["mae", "auroc"])
-def test_draws_are_those_of_the_library(metric):
-    label = LABEL[:30] if metric == "mae" else (LABEL[:30] > 0).astype(float)
-    a, b = [noisy(1), noisy(2)], [noisy(3)]
-    drawn = [draw_metric(metric, side, label, DAY[:30]) for side in (a, b)]
-    assert drawn[1].interval == interval(metric, b[0], label, DAY[:30], draws=DRAWS)
-    expected = mean_paired_difference(metric, a, b, label, DAY[:30], draws=DRAWS)
-    found = drawn[0].less(drawn[1])
-    assert found.estimate == pytest.approx(expected.estimate, rel=1e-12)
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-12)
-    assert found.probability_better == expected.probability_better
 
 
 def test_several_seeds_are_the_mean_of_their_metrics():
