@@ -28,10 +28,15 @@ NO_LIMIT = 2**62
 
 
 class Split(StrEnum):
-    """What a sample is for."""
+    """What a sample is for.
+
+    ``refit``: to learn from once validation has chosen, in place of validation samples whose data
+    is frozen; the same questions, asked as training asks.
+    """
 
     TRAIN = "train"
     VALIDATION = "validation"
+    REFIT = "refit"
     TEST = "test"
 
 
@@ -86,7 +91,7 @@ class TimeSplit(Record):
 class Knowledge(Record):
     """How old the data of a sample is.
 
-    In a frozen regime every training sample is repeated ``stale_copies`` times as of an earlier
+    In a frozen regime samples to learn from are repeated ``stale_copies`` times as of an earlier
     moment, drawn per cutoff from the ``stale_days`` before it: what evaluation will look like.
     """
 
@@ -176,7 +181,10 @@ def samples_select(
     own = ", ".join(quoted(column) for column in entity.primary_key)
     validation, test = (_literal(at) for at in (split.validation_from, split.test_from))
     last_validation, last_test = (_literal(at) for at in split.until)
-    copies, as_of = _known_as_of(knowledge or Knowledge(), validation, test)
+    known = knowledge or Knowledge()
+    copies, as_of = _known_as_of(known, validation, test)
+    again = "union all select * replace ('refit' as split) from drawn where split = 'validation'"
+    again = again if known.regime is Regime.FROZEN else ""
     return f"""
     with labeled as (
         select {keys}, labels.cutoff, cast(labels.label as double) as label,
@@ -200,14 +208,18 @@ def samples_select(
         ) as place
         from placed
     ),
+    used as (
+        select * from drawn
+        where split <> 'train' or (split = 'train' and place <= {split.most_training or NO_LIMIT})
+        {again}
+    ),
     asked as (
-        select drawn.* exclude (place), {as_of} as as_of
-        from drawn
+        select used.* exclude (place), {as_of} as as_of
+        from used
         cross join range({copies + 1}) as copies(copy)
-        where (split = 'train' and place <= {split.most_training or NO_LIMIT})
-            or (split <> 'train' and copy = 0)
+        where split in ('train', 'refit') or copy = 0
     )
-    select row_number() over (order by cutoff, as_of desc, entity_row) - 1 as sample, *
+    select row_number() over (order by cutoff, as_of desc, split, entity_row) - 1 as sample, *
     from asked
     order by sample
     """

@@ -34,6 +34,11 @@ class Predictor:
         self.artifact = artifact
         self.model = artifact.build()
 
+    @property
+    def reads_cohorts(self) -> bool:
+        """Whether a prediction depends on who else is asked about."""
+        return self.model.config.cohort
+
     def predict(
         self,
         frames: Mapping[str, Any],

@@ -56,7 +56,7 @@ class TrainingConfig(Record):
     optimizer: OptimizerConfig = OptimizerConfig()
     refit: bool = Field(
         default=False,
-        description="once the epochs are chosen, train again on training and validation samples; "
+        description="once the epochs are chosen, train again on all samples before the test; "
         "validation figures stay those of the weights that had not seen them",
     )
     seed: int = Field(0, ge=0)

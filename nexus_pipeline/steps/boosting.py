@@ -102,6 +102,7 @@ class Rows:
     label: Array
     train: Mask
     validation: Mask
+    later: Mask
 
     @cached_property
     def fitting(self) -> Any:
@@ -123,8 +124,10 @@ class Rows:
 
     @cached_property
     def together(self) -> "Rows":
-        """Validation rows fitted on as well."""
-        return replace(self, train=self.train | self.validation)
+        """What is fitted once validation has chosen: later rows as well, or those of validation."""
+        return replace(
+            self, train=self.train | (self.later if self.later.any() else self.validation)
+        )
 
 
 def encode(features: pa.Table, train: Mask) -> Matrix:
@@ -168,16 +171,16 @@ def boost(
 ) -> Fitted:
     """Choose by validation with the first seed; with every seed fit, stop early and refit.
 
-    The refit takes validation rows beside the training rows and as many trees as the fit was
-    stopped at; without it test rows get what the fit says. Without validation rows the first
-    configuration gets ``BLIND_TREES`` trees.
+    The refit takes rows of the split ``refit``, or where there are none validation rows, beside the
+    training rows and as many trees as the fit was stopped at; without it test rows get what the fit
+    says. Without validation rows the first configuration gets ``BLIND_TREES`` trees.
 
     Raises:
         ValueError: no seed is given.
     """
     if not seeds:
         raise ValueError("boost needs at least one seed")
-    rows = Rows(matrix, label, splits == "train", splits == "validation")
+    rows = Rows(matrix, label, splits == "train", splits == "validation", splits == "refit")
     if not rows.validation.any():
         blind = [_parameters(task, label, GRID[0], seed) for seed in seeds]
         said = np.stack(

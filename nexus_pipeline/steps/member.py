@@ -146,15 +146,16 @@ def _judged(room: _Room, model: "NexusFormer") -> tuple["NexusFormer", int, floa
 
 
 def _refitted(room: _Room, model: "NexusFormer", epochs: int) -> "NexusFormer":
-    """Trained on training and validation samples."""
+    """Trained on all samples before the test."""
     from nexus_model.train.loop import new_state, refit
     from nexus_pipeline.steps.model_plan import goal_of
 
     config = training_config(room.project)
-    every_B = np.concatenate([room.splits[Split.TRAIN], room.splits[Split.VALIDATION]])
     goal = goal_of(room.recipe, room.tokenizer)
     state = new_state(model, config)
-    return refit(state, room.tensors, every_B, goal, config, epochs, lambda _: None).model
+    return refit(
+        state, room.tensors, room.splits.before_test, goal, config, epochs, lambda _: None
+    ).model
 
 
 def _predict(room: _Room, model: "NexusFormer", split: Split, into: np.ndarray) -> None:

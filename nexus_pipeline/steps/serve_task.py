@@ -78,6 +78,16 @@ def latest_moment(recipe: Recipe, store: Store) -> dt.datetime | None:
     return moment
 
 
+def last_cohort(recipe: Recipe, store: Store) -> list[Any]:
+    """Keys of those the task asked about at its last cutoff."""
+    keys = ", ".join(quoted(column) for column in recipe.entity.primary_key)
+    samples = f"aligned.{quoted('samples_' + recipe.task.name)}"
+    last = f"select max(cutoff) from {samples}"
+    with store.read() as con:
+        found = con.sql(f"select {keys} from {samples} where cutoff = ({last})").fetchall()
+    return [key[0] if len(key) == 1 else key for key in found]
+
+
 def written(project: ProjectConfig, task: str, name: str, record: Record) -> Stored:
     """Keep a record as JSON under ``data/served``."""
     folder = project.stage_folder("served", task)
@@ -189,6 +199,7 @@ def prediction_file(project: ProjectConfig, task: str) -> Path:
 def predict_batch(project: ProjectConfig, task: str, store: Store, uri: str) -> Stored:
     """Champion predictions for every entity at the latest moment, as Parquet.
 
+    A model that reads cohorts is asked about those who were asked about last.
     While no version has passed the gate there are none: the reference says why and has no rows.
     """
     import pyarrow.parquet as pq
@@ -205,7 +216,8 @@ def predict_batch(project: ProjectConfig, task: str, store: Store, uri: str) -> 
     else:
         predictor = load_model(artifact)
         moment = latest_moment(predictor.artifact.recipe, store)
-        found = predictor.predict(raw_frames(project, task, store), cutoff=moment)
+        cohort = last_cohort(predictor.artifact.recipe, store) if predictor.reads_cohorts else None
+        found = predictor.predict(raw_frames(project, task, store), moment, entities=cohort)
         pq.write_table(found, path)
         rows = found.num_rows
         told["cutoff"] = "" if moment is None else moment.isoformat()

@@ -18,7 +18,7 @@ from nexus_pipeline.storage.tables import table_columns
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "refit", "test")
 
 
 class SuiteResult(Record):
@@ -48,8 +48,8 @@ def check_training_table(
 ) -> SuiteReport:
     """Run the suite on ``aligned.samples_<task>`` and build its pages in ``docs_folder``.
 
-    ``temporal`` samples have a cutoff and are unique by entity key, cutoff and the moment their
-    data is of; others have none and are unique by entity key.
+    ``temporal`` samples have a cutoff and are unique by entity key, cutoff, the moment their
+    data is of and split; others have none and are unique by entity key.
 
     Raises:
         DataError: the table lacks a column that samples have.
@@ -111,7 +111,7 @@ def _expectations(
     yield gxe.ExpectColumnValuesToBeInSet(column="split", value_set=list(SPLITS))
     if kind is TaskKind.BINARY:
         yield gxe.ExpectColumnValuesToBeInSet(column="label", value_set=[0.0, 1.0])
-    unique = [*entity_key, "cutoff", "as_of"] if temporal else list(entity_key)
+    unique = [*entity_key, "cutoff", "as_of", "split"] if temporal else list(entity_key)
     if len(unique) > 1:
         yield gxe.ExpectCompoundColumnsToBeUnique(column_list=unique)
     else:

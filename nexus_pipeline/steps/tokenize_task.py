@@ -30,6 +30,14 @@ class Splits:
     def __getitem__(self, split: Split) -> np.ndarray:
         return np.flatnonzero(self.split_B == split.value)
 
+    @property
+    def before_test(self) -> np.ndarray:
+        """Sample numbers to learn from once validation has chosen."""
+        later_B = self[Split.REFIT]
+        return np.concatenate(
+            [self[Split.TRAIN], later_B if len(later_B) else self[Split.VALIDATION]]
+        )
+
 
 def read_splits(task: str, store: Store) -> Splits:
     """Splits and clusters; without cutoffs every sample is its own cluster."""

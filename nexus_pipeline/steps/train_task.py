@@ -80,7 +80,7 @@ def train_task(
     chosen = state.progress
     _write_judged(project, task, model, tensors, goal, validation_B)
     if project.training.refit:
-        every_B, epochs = np.concatenate([train_B, validation_B]), int(chosen.best_epoch or 0) + 1
+        every_B, epochs = splits.before_test, int(chosen.best_epoch or 0) + 1
         progress.line(f"trained/{task}: again on {len(every_B)} samples, {epochs} epochs")
         state = new_state(beginning(project, task, progress), config)
         model = refit(state, tensors, every_B, goal, config, epochs, watch.again).model

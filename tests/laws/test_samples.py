@@ -125,8 +125,18 @@ def test_a_sample_knows_all_up_to_its_cutoff_unless_it_is_frozen():
 def test_a_frozen_split_knows_what_was_known_when_it_began():
     found = asked(Knowledge(regime=Regime.FROZEN))
     starts = {"validation": 37, "test": 67}
-    assert {name for _, _, name in found} == {"train", *starts}
+    assert {name for _, _, name in found} == {"train", "refit", *starts}
     assert all(as_of == starts.get(name, cutoff) for cutoff, as_of, name in found)
+
+
+def test_what_a_frozen_validation_asks_is_asked_again_as_training_asks_to_be_learned_from():
+    found = asked(Knowledge(regime=Regime.FROZEN, stale_copies=3, stale_days=30))
+    judged = [cutoff for cutoff, _, name in found if name == "validation"]
+    again = [(cutoff, as_of) for cutoff, as_of, name in found if name == "refit"]
+    assert [cutoff for cutoff, _ in again] == sorted(judged * 4)
+    assert {cutoff for cutoff, as_of in again if cutoff == as_of} == set(judged)
+    assert all(cutoff - 30 <= as_of <= cutoff for cutoff, as_of in again)
+    assert not [row for row in asked(Knowledge()) if row[2] == "refit"]
 
 
 def test_frozen_training_samples_are_repeated_as_of_earlier_moments():
@@ -139,7 +149,7 @@ def test_frozen_training_samples_are_repeated_as_of_earlier_moments():
         assert stale.count(0) == 1
         assert len(set(stale)) == len(stale)
         assert np.mean(stale) == pytest.approx(30, abs=3)
-    assert len([row for row in found if row[2] != "train"]) == 6
+    assert len([row for row in found if row[2] in {"validation", "test"}]) == 6
 
 
 def test_some_training_samples_are_drawn_and_all_others_stay():
