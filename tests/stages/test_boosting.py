@@ -58,6 +58,20 @@ def test_without_refitting_validation_labels_reach_no_prediction(few, monkeypatc
     assert np.array_equal(one.prediction, two.prediction)
 
 
+def test_rows_to_refit_on_are_learned_from_in_place_of_validation_rows(few, monkeypatch):
+    monkeypatch.setattr(boosting, "GRID", boosting.GRID[:1])
+    matrix, label = _rows()
+    splits = SPLITS.copy()
+    splits[250:300] = "refit"
+    base = boost(matrix, label, splits, TASK)
+    judged = boost(matrix, label + 0.001 * (splits == "validation"), splits, TASK)
+    later = boost(matrix, label + 0.001 * (splits == "refit"), splits, TASK)
+    assert base.trees == judged.trees == later.trees
+    assert np.array_equal(base.prediction, judged.prediction)
+    assert np.array_equal(base.prediction[splits != "test"], later.prediction[splits != "test"])
+    assert not np.array_equal(base.prediction[splits == "test"], later.prediction[splits == "test"])
+
+
 def test_every_seed_has_its_own_predictions_and_keeps_them_in_company(few, monkeypatch):
     monkeypatch.setattr(boosting, "GRID", boosting.GRID[:1])
     matrix, label = _rows()
