@@ -29,7 +29,8 @@ Written by `python -m benchmarks.quality.report` from `results/*.json`; edit nei
 
 **Validation samples decided**: epochs, boosting's settings, the stack's weight, which opponent is
 the best, and every setting of the project files. Test samples were scored once per final
-configuration and chose nothing.
+configuration and chose nothing; what one early score of a frozen task changed is told in
+[the decision page](../../docs/decisions/0004-real-databases.md).
 
 - Predictors: a constant; the entity's last label and its mean label; LightGBM on the entity's own
   columns (`lightgbm_entity`) and on point-in-time aggregates of every path (`lightgbm_aggregates`);
