@@ -179,10 +179,8 @@ def samples_select(
         f"labels.{quoted(column)} = entity.{quoted(column)}" for column in entity.primary_key
     )
     own = ", ".join(quoted(column) for column in entity.primary_key)
-    validation, test = (_literal(at) for at in (split.validation_from, split.test_from))
-    last_validation, last_test = (_literal(at) for at in split.until)
     known = knowledge or Knowledge()
-    copies, as_of = _known_as_of(known, validation, test)
+    copies, as_of = _known_as_of(known, split)
     again = "union all select * replace ('refit' as split) from drawn where split = 'validation'"
     again = again if known.regime is Regime.FROZEN else ""
     return f"""
@@ -195,12 +193,7 @@ def samples_select(
         where labels.label is not null
     ),
     placed as (
-        select *,
-            case when window_end <= {validation} then 'train'
-                when cutoff >= {validation} and cutoff < {last_validation}
-                    and window_end <= {test} then 'validation'
-                when cutoff >= {test} and cutoff < {last_test} then 'test' end as split
-        from labeled
+        select *, {_split_of(split)} as split from labeled
     ),
     drawn as (
         select *, row_number() over (
@@ -225,8 +218,19 @@ def samples_select(
     """
 
 
-def _known_as_of(knowledge: Knowledge, validation: str, test: str) -> tuple[int, str]:
+def _split_of(split: TimeSplit) -> str:
+    """The SQL of a sample's split; NULL for a window that straddles two."""
+    validation, test = (_literal(at) for at in (split.validation_from, split.test_from))
+    last_validation, last_test = (_literal(at) for at in split.until)
+    return f"""case when window_end <= {validation} then 'train'
+            when cutoff >= {validation} and cutoff < {last_validation}
+                and window_end <= {test} then 'validation'
+            when cutoff >= {test} and cutoff < {last_test} then 'test' end"""
+
+
+def _known_as_of(knowledge: Knowledge, split: TimeSplit) -> tuple[int, str]:
     """How often a training sample is repeated, and the SQL of what moment a sample's data is."""
+    validation, test = (_literal(at) for at in (split.validation_from, split.test_from))
     if knowledge.regime is Regime.SEED_TIME:
         return 0, "cutoff"
     # Each copy draws from a span of its own, so no two are of the same moment.

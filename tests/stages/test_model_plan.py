@@ -27,6 +27,7 @@ ARCHITECTURE = {
     "pair_dim": 4,
     "fusion": "gated",
     "head_members": 4,
+    "cohort_attention": True,
     "parent_hops": 1,
     "activation": "gelu",
     "norm": "rms",

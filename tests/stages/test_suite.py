@@ -15,6 +15,7 @@ SAMPLES: dict[str, Any] = {
     "sample": [0, 1, 2],
     "id": ["a", "a", "b"],
     "cutoff": ["2020-01-01", "2020-02-01", "2020-01-01"],
+    "as_of": ["2020-01-01", "2020-02-01", "2020-01-01"],
     "label": [0.0, 1.0, 0.0],
     "split": ["train", "validation", "test"],
     "entity_row": [0, 0, 1],
@@ -25,7 +26,7 @@ def checked(folder: Path, kind: TaskKind = TaskKind.BINARY, **columns: Any) -> S
     """The report for samples whose columns are replaced; a cutoff of None makes a static task."""
     store = Store(folder / "store.duckdb")
     frame = pl.DataFrame(SAMPLES | columns, strict=False).with_columns(
-        pl.col("cutoff").cast(pl.String).str.to_datetime("%Y-%m-%d")
+        pl.col("cutoff", "as_of").cast(pl.String).str.to_datetime("%Y-%m-%d")
     )
     store.replace("aligned.samples_dnf", frame)
     return check_training_table(
@@ -48,7 +49,7 @@ def test_good_samples_pass_and_the_pages_are_there(tmp_path: Path) -> None:
     report = checked(tmp_path)
     assert broken(report) == {}
     assert report.success
-    assert len(report.results) == 11
+    assert len(report.results) == 12
     assert "samples_dnf" in report.docs.read_text(encoding="utf-8")
     assert report.docs.is_relative_to(tmp_path / "docs")
     assert os.environ["GX_ANALYTICS_ENABLED"] == "false"
@@ -63,6 +64,7 @@ def test_everything_that_is_wrong_is_found_and_counted(tmp_path: Path) -> None:
         split=["train", "dev", None],
         entity_row=[None, None, 1],
         cutoff=["2020-01-01", None, "2020-01-01"],
+        as_of=["2020-01-01", None, "2020-01-01"],
     )
     assert broken(report) == {
         "expect_column_values_to_be_unique(sample)": 2,
@@ -73,12 +75,19 @@ def test_everything_that_is_wrong_is_found_and_counted(tmp_path: Path) -> None:
         "expect_column_values_to_be_in_set(split)": 1,
         "expect_column_values_to_not_be_null(entity_row)": 2,
         "expect_column_values_to_not_be_null(cutoff)": 1,
+        "expect_column_values_to_not_be_null(as_of)": 1,
     }
 
 
 def test_an_entity_has_one_sample_per_cutoff(tmp_path: Path) -> None:
-    report = checked(tmp_path, cutoff=["2020-01-01", "2020-01-01", "2020-01-01"])
-    assert broken(report) == {"expect_compound_columns_to_be_unique(id, cutoff)": 2}
+    same = ["2020-01-01"] * 3
+    report = checked(tmp_path, cutoff=same, as_of=same, split=["train"] * 3)
+    assert broken(report) == {"expect_compound_columns_to_be_unique(id, cutoff, as_of, split)": 2}
+
+
+def test_one_cutoff_may_be_asked_as_of_several_moments(tmp_path: Path) -> None:
+    same, earlier = ["2020-01-01"] * 3, ["2020-01-01", "2019-12-01", "2020-01-01"]
+    assert checked(tmp_path, cutoff=same, as_of=earlier, split=["train"] * 3).success
 
 
 def test_no_samples_are_too_few(tmp_path: Path) -> None:
