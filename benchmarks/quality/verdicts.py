@@ -57,8 +57,11 @@ def _missed(met: bool, by: float) -> str:  # noqa: FBT001 - one word of a senten
 
 
 def _stack_wins(results: Sequence[Result]) -> Verdict:
+    # Whom validation calls the best opponent may not be the strongest: all of them count.
     sure = {
-        result.question: result[STACK].against[BEST].difference.probability_better
+        result.question: min(
+            against.difference.probability_better for against in result[STACK].against.values()
+        )
         for result in results
     }
     won = sum(probability >= SURE for probability in sure.values())
@@ -66,7 +69,7 @@ def _stack_wins(results: Sequence[Result]) -> Verdict:
     open_tasks = 3 - len(results)
     met = True if won >= ENOUGH_TASKS else None if won + open_tasks >= ENOUGH_TASKS else False
     told = ", ".join(f"{name} {probability:.3f}" for name, probability in sure.items())
-    asked = f"stack better than the best opponent with probability ≥ {SURE:g} on two of three tasks"
+    asked = f"stack better than every opponent with probability ≥ {SURE:g} on two of three tasks"
     return Verdict(asked, met, f"{told}: {won} of {len(results)}")
 
 
