@@ -108,17 +108,8 @@ def _is_alive(pid: int) -> bool:
 def _selected(
     project: ProjectConfig, stages: Sequence[str], task: str | None, job: str
 ) -> Iterator[dg.AssetKey]:
-    others = {name for name in project.task_names if name != task} if task else set()
-    shared = {name: (found.sql, f"cutoffs_{found.name}") for found in project.tasks
-              for name in found.names}  # fmt: skip
-    own = set(shared.get(task or "", ()))
-    labels = {name for other in others for name in shared.get(other, ())} - own
     for making in all_makings(project):
-        name = making.key.split("/")[2]
-        of_other = name in labels or (
-            name not in own and any(name == other or name.endswith(f"_{other}") for other in others)
-        )
-        if making.stage in stages and making.job == job and not of_other:
+        if making.stage in stages and making.job == job and making.is_of(task):
             yield dg.AssetKey(making.key.split("/"))
 
 

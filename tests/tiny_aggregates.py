@@ -5,13 +5,11 @@ from collections import Counter
 from typing import NamedTuple
 
 import pyarrow as pa
+from tiny import table_spec
 
 from nexus_model.schema import (
-    ColumnSpec,
     DatabaseSpec,
-    ForeignKey,
     SemanticType,
-    TableSpec,
     TaskKind,
     TaskSpec,
 )
@@ -23,16 +21,7 @@ MOMENT, TEXT = SemanticType.TIMESTAMP, SemanticType.TEXT
 
 
 def _table(name, columns, keys=(), time=None):
-    return TableSpec(
-        name=name,
-        columns=tuple(ColumnSpec(name=n, semantic=s) for n, s in columns.items()),
-        primary_key=("id",),
-        foreign_keys=tuple(
-            ForeignKey(columns=(f"{t}_id",), references_table=t, references_columns=("id",))
-            for t in keys
-        ),
-        time_column=time,
-    )
+    return table_spec(name, columns, {f"{parent}_id": parent for parent in keys}, time)
 
 
 PLAYER = {"height": NUMBER, "role": CLASS, "born": MOMENT, "bio": TEXT}

@@ -10,14 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.quality.segments import SEGMENTS
+from nexus_model.align.index import DAY_US
 from nexus_model.evaluate.bootstrap import Drawn, Interval, Number, PairedDifference, draw_metric
 from nexus_model.evaluate.metrics import Direction, direction_of, measure
 from nexus_model.schema import Record
+from nexus_pipeline.steps.ensemble_task import AVERAGED as ENSEMBLE
+from nexus_pipeline.steps.ensemble_task import MODEL, OPPONENT, STACK
 
 Array = NDArray[np.float64]
 DRAWS = 2000
-MODEL, ENSEMBLE, STACK = OURS = ("nexusformer", "nexusformer_ensemble", "stack")
-ENTITY, AGGREGATES = BOOSTED = ("lightgbm_entity", "lightgbm_aggregates")
+OURS = (MODEL, ENSEMBLE, STACK)
+ENTITY, AGGREGATES = BOOSTED = ("lightgbm_entity", OPPONENT)
 BEST = "best_opponent"
 AVERAGED = "_averaged"
 ORDER = (
@@ -92,7 +95,7 @@ def days_of(moment_B: NDArray[np.int64]) -> NDArray[np.int64]:
     >>> days_of(np.array([0, 86_399_999_999, 86_400_000_000, -1])).tolist()
     [0, 0, 1, -1]
     """
-    return np.asarray(moment_B // 86_400_000_000)
+    return np.asarray(moment_B // DAY_US)
 
 
 def with_averages(runs: Mapping[str, Array]) -> dict[str, Array]:

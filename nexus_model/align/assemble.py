@@ -149,9 +149,9 @@ def build_aligned(con: Connection, recipe: Recipe, last: dt.datetime | None) -> 
             _run_model(con, model.name, select, tables.get(model.name))
         except duckdb.Error as error:
             raise ConfigurationError(f"SQL model {model.name!r} failed: {error}") from error
-    if recipe.history and recipe.labels:
+    if recipe.history and recipe.labels and recipe.cutoffs:
         labels = f"select * from aligned.{quoted(recipe.labels)}"
-        source = history_select(recipe.task, recipe.entity, labels, recipe.cutoffs or "")
+        source = history_select(recipe.task, recipe.entity, labels, recipe.cutoffs)
         number_rows(con, source, tables[recipe.history])
     for table in tables.values():
         link_rows(con, table)
@@ -165,11 +165,11 @@ def _run_model(con: Connection, name: str, select: str, table: TableSpec | None)
 
 
 def _create_cutoffs(con: Connection, recipe: Recipe, last: dt.datetime | None) -> None:
-    if recipe.grid is None or last is None:
+    if recipe.grid is None or recipe.cutoffs is None or last is None:
         raise DataError("a cutoff is needed", table=recipe.task.entity_table)
     first = first_time(con, recipe)
     select = cutoffs_select(recipe.grid, first or last, last)
-    con.execute(f"create table aligned.{quoted(recipe.cutoffs or '')} as {select}")
+    con.execute(f"create table aligned.{quoted(recipe.cutoffs)} as {select}")
 
 
 def first_time(con: Connection, recipe: Recipe) -> dt.datetime | None:

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import duckdb
 
+from nexus_model.align.index import DAY_US
 from nexus_model.align.relate import quoted
 from nexus_model.schema import (
     ColumnSpec,
@@ -23,8 +24,6 @@ from nexus_model.schema import (
 )
 
 Connection: TypeAlias = duckdb.DuckDBPyConnection
-
-NO_LIMIT = 2**62
 
 
 class Split(StrEnum):
@@ -137,13 +136,12 @@ def cutoffs_select(grid: Grid, first: dt.datetime, last: dt.datetime) -> str:
 
     Columns ``cutoff``, ``window_end`` and ``is_regular``.
     """
-    day = 86_400_000_000
-    step, horizon = grid.step_days * day, grid.horizon_days * day
+    step, horizon = grid.step_days * DAY_US, grid.horizon_days * DAY_US
     low, validation, test, high = (
         _microseconds(moment) for moment in (first, grid.validation_from, grid.test_from, last)
     )
     newest = validation - horizon
-    dense = (grid.training_step_days or grid.step_days) * day
+    dense = (grid.training_step_days or grid.step_days) * DAY_US
     spans = (
         (newest, step, -((newest - low) // step), min(0, (high - validation) // step)),
         (newest, dense, -((newest - low) // dense), min(0, (high - validation) // dense)),
@@ -179,6 +177,9 @@ def samples_select(
         f"labels.{quoted(column)} = entity.{quoted(column)}" for column in entity.primary_key
     )
     own = ", ".join(quoted(column) for column in entity.primary_key)
+    draw = f"partition by split order by md5(concat_ws('|', {own}, cutoff))"
+    most = split.most_training
+    drawn = f"qualify split <> 'train' or row_number() over ({draw}) <= {most}" if most else ""
     known = knowledge or Knowledge()
     copies, as_of = _known_as_of(known, split)
     again = "union all select * replace ('refit' as split) from drawn where split = 'validation'"
@@ -196,18 +197,13 @@ def samples_select(
         select *, {_split_of(split)} as split from labeled
     ),
     drawn as (
-        select *, row_number() over (
-            partition by split order by md5(concat_ws('|', {own}, cutoff))
-        ) as place
-        from placed
+        select * from placed where split is not null {drawn}
     ),
     used as (
-        select * from drawn
-        where split <> 'train' or (split = 'train' and place <= {split.most_training or NO_LIMIT})
-        {again}
+        select * from drawn {again}
     ),
     asked as (
-        select used.* exclude (place), {as_of} as as_of
+        select used.*, {as_of} as as_of
         from used
         cross join range({copies + 1}) as copies(copy)
         where split in ('train', 'refit') or copy = 0

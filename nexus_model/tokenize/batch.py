@@ -39,8 +39,8 @@ class PathRows(NamedTuple):
     """Rows each sample sees along one path, newest last.
 
     Sample ``b`` sees ``rows_N[offsets_B[b]:offsets_B[b + 1]]``, positions into the table's unique
-    rows; ``age_N`` is days from the row's time to the moment
-    the sample's data is of, 0 in tables without time.
+    rows; ``age_N`` is days from the row's time to the moment the sample's data is of, 0 in tables
+    without time.
     """
 
     offsets_B: Tensor

@@ -10,7 +10,7 @@ from nexus_pipeline.defs.making import Doing, Made, Making
 from nexus_pipeline.defs.resources import Workshop
 from nexus_pipeline.defs.shown import table_shown
 from nexus_pipeline.defs.validated import contract_of
-from nexus_pipeline.project import ProjectConfig
+from nexus_pipeline.project import ProjectConfig, TaskConfig
 from nexus_pipeline.sql.check import SqlCheck, load_checks, run_check
 from nexus_pipeline.sql.graph import run_order
 from nexus_pipeline.sql.lineage import column_lineage
@@ -58,7 +58,7 @@ def aligned_makings(project: ProjectConfig, sql: SqlProject) -> list[Making]:
     makings = [_table(project, sql, table) for table in datasets]
     makings += [_model(project, sql.models[name]) for name in sql.models if name not in datasets]
     makings.append(_database(project))
-    makings += [_cutoffs(project, task.name) for task in project.tasks]
+    makings += [_cutoffs(project, task) for task in project.tasks]
     makings += [_samples(project, task) for task in project.task_names]
     makings += [_index(project, sql, task) for task in project.task_names]
     return makings
@@ -127,6 +127,9 @@ def _model(project: ProjectConfig, model: SqlModel) -> Making:
 
     return Making(
         key=_key(project, model.name),
+        tasks=frozenset(
+            name for task in project.tasks if task.sql == model.name for name in task.names
+        ),
         description=f"The SQL model {model.path.name}.",
         kinds=frozenset({"duckdb", "sql"}),
         upstream=_read_keys(project, model),
@@ -172,22 +175,23 @@ def _database(project: ProjectConfig) -> Making:
     )
 
 
-def _cutoffs(project: ProjectConfig, task: str) -> Making:
+def _cutoffs(project: ProjectConfig, task: TaskConfig) -> Making:
     def make(room: Workshop, doing: Doing) -> Made:  # noqa: ARG001 - all makings are called alike
         from nexus_pipeline.steps.align import lay_cutoffs
 
-        stored = lay_cutoffs(project, task, room.store)
+        stored = lay_cutoffs(project, task.name, room.store)
         return Made(stored, table_shown(room.store, stored.location))
 
     from nexus_pipeline.steps.plan import grid
 
     return Making(
-        key=_key(project, f"cutoffs_{task}"),
+        key=_key(project, f"cutoffs_{task.name}"),
+        tasks=frozenset(task.names),
         description="The moments the task is asked at, and when each label window closes.",
         kinds=frozenset({"duckdb"}),
         upstream=(_key(project, "database"),),
         code=CODE,
-        config=grid(project, task).model_dump(mode="json"),
+        config=grid(project, task.name).model_dump(mode="json"),
         make=make,
     )
 
@@ -205,6 +209,7 @@ def _samples(project: ProjectConfig, task: str) -> Making:
     labels = [task_config(project, task).sql] if temporal else []
     return Making(
         key=_key(project, f"samples_{task}"),
+        tasks=frozenset({task}),
         description="Who is asked about, when, with which answer, and for which split.",
         kinds=frozenset({"duckdb"}),
         upstream=(_key(project, "database"), *(_key(project, name) for name in labels)),
@@ -230,6 +235,7 @@ def _index(project: ProjectConfig, sql: SqlProject, task: str) -> Making:
 
     return Making(
         key=_key(project, f"index_{task}"),
+        tasks=frozenset({task}),
         description="Which rows of which tables each sample sees at its cutoff: row numbers only.",
         kinds=frozenset({"duckdb", "numpy"}),
         upstream=(_key(project, f"samples_{task}"), _key(project, "database")),

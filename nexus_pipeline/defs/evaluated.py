@@ -64,6 +64,7 @@ def _baselines(project: ProjectConfig, task: str) -> Making:
 
     return Making(
         key=f"{name}/evaluated/baselines_{task}",
+        tasks=frozenset({task}),
         description="Predictions of every baseline, from a constant to boosting on aggregates.",
         kinds=frozenset({"lightgbm", "duckdb"}),
         upstream=(
@@ -91,6 +92,7 @@ def _report(project: ProjectConfig, task: str) -> Making:
 
     return Making(
         key=f"{name}/evaluated/{task}",
+        tasks=frozenset({task}),
         description="The model beside every baseline, with intervals, as metrics.json and a page.",
         kinds=frozenset({"python", "html"}),
         upstream=(
@@ -147,6 +149,7 @@ def _of_trainings(
     name = project.project_name
     return Making(
         key=f"{name}/evaluated/{job}_{task}",
+        tasks=frozenset({task}),
         description="",
         kinds=frozenset({"pytorch"}),
         upstream=(f"{name}/tokenized/{task}", f"{name}/aligned/samples_{task}"),

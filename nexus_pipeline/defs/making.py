@@ -48,7 +48,8 @@ class Making(NamedTuple):
 
     ``code`` are source files and packages below the repository; ``also`` gives further content the
     result depends on, such as the hash of a file, when the asset is about to be made. ``job`` is
-    who makes it: what is of another job than ``everything`` is made when it is asked for.
+    who makes it: what is of another job than ``everything`` is made when it is asked for. What
+    belongs to some ``tasks`` only is left out of a run of another; none named, it is of all.
     """
 
     key: str
@@ -60,6 +61,11 @@ class Making(NamedTuple):
     make: Callable[[Workshop, Doing], Made]
     also: Callable[[Workshop], Mapping[str, str]] = lambda _: {}
     job: str = EVERYTHING
+    tasks: frozenset[str] = frozenset()
+
+    def is_of(self, task: str | None) -> bool:
+        """Whether a run of this task, or of all, makes it."""
+        return task is None or not self.tasks or task in self.tasks
 
     @property
     def stage(self) -> str:

@@ -36,6 +36,7 @@ def _artifact(project: ProjectConfig, task: str) -> Making:
 
     return Making(
         key=f"{name}/optimized/{task}",
+        tasks=frozenset({task}),
         description="One .nxf file that predicts from raw tables alone, and a smaller INT8 one.",
         kinds=frozenset({"pytorch"}),
         upstream=(

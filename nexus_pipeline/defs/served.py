@@ -30,6 +30,7 @@ def _registered(project: ProjectConfig, task: str) -> Making:
 
     return Making(
         key=f"{name}/served/registered_{task}",
+        tasks=frozenset({task}),
         description="A version of the registered MLflow model, aliased challenger.",
         kinds=frozenset({"mlflow"}),
         upstream=(f"{name}/optimized/{task}", f"{name}/evaluated/{task}"),
@@ -50,6 +51,7 @@ def _promoted(project: ProjectConfig, task: str) -> Making:
 
     return Making(
         key=f"{name}/served/champion_{task}",
+        tasks=frozenset({task}),
         description="The gate, read again, and the champion alias moved if it is open.",
         kinds=frozenset({"mlflow"}),
         upstream=(f"{name}/served/registered_{task}", f"{name}/evaluated/{task}"),
@@ -70,6 +72,7 @@ def _predicted(project: ProjectConfig, task: str) -> Making:
 
     return Making(
         key=f"{name}/served/predictions_{task}",
+        tasks=frozenset({task}),
         description="The champion's prediction for every entity at the latest moment.",
         kinds=frozenset({"parquet", "pytorch"}),
         upstream=(f"{name}/served/champion_{task}",),

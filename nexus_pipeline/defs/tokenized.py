@@ -36,6 +36,7 @@ def _tensors(project: ProjectConfig, task: str) -> Making:
 
     return Making(
         key=f"{name}/tokenized/{task}",
+        tasks=frozenset({task}),
         description="Every table's columns as numbers; statistics from rows training samples see.",
         kinds=frozenset({"numpy"}),
         upstream=(

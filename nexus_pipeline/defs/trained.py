@@ -38,6 +38,7 @@ def _pretrained(project: ProjectConfig, task: str) -> Making:
 
     return Making(
         key=f"{name}/trained/pretrained_{task}",
+        tasks=frozenset({task}),
         description="Row encoders that tell hidden cells from the rest; no label was read.",
         kinds=frozenset({"pytorch"}),
         upstream=(
@@ -76,6 +77,7 @@ def _model(project: ProjectConfig, task: str) -> Making:
 
     return Making(
         key=f"{name}/trained/{task}",
+        tasks=frozenset({task}),
         description="A NexusFormer: best weights by validation, with its learning curve.",
         kinds=frozenset({"pytorch"}),
         upstream=(

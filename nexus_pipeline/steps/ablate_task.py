@@ -168,10 +168,9 @@ def _train(
     import torch
 
     from nexus_model.apply import predict_samples
-    from nexus_model.train.loop import fit, new_state
     from nexus_pipeline.steps.model_plan import fresh_model, goal_of
     from nexus_pipeline.steps.pretrain_task import start_from
-    from nexus_pipeline.steps.train_task import THREADS, training_config
+    from nexus_pipeline.steps.train_task import THREADS, fit_silently, training_config
 
     torch.set_num_threads(THREADS)
     recipe, splits = read_recipe(project, task), read_splits(task, store)
@@ -179,20 +178,11 @@ def _train(
     tensors = _without(tensors, variant.without)
     epochs = ablation_of(project).epochs or project.training.epochs
     config = training_config(project).model_copy(update={"seed": seed, "epochs": epochs})
-    metric = primary_metric(recipe.task.kind)
     goal, model = goal_of(recipe, tokenizer), fresh_model(project, recipe, tokenizer, seed)
     if variant.pretrained:
         start_from(model, pretrained(), task, log)
-    state = fit(
-        new_state(model, config),
-        tensors,
-        (_some(splits[Split.TRAIN], variant.label_share, seed), splits[Split.VALIDATION]),
-        goal,
-        config,
-        score=lambda prediction_B, label_B: measure(metric.name, prediction_B, label_B),
-        on_step=lambda _: None,
-        on_epoch=lambda _: None,
-    )
+    train_B = _some(splits[Split.TRAIN], variant.label_share, seed)
+    state = fit_silently(model, tensors, (train_B, splits[Split.VALIDATION]), goal, config)
     found = predict_samples(
         state.model, tensors, splits[Split.VALIDATION], recipe.task, tokenizer.label
     )

@@ -5,30 +5,26 @@ test samples from the last training of each member; so weights are chosen on the
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from nexus_model.align.samples import Split
 from nexus_model.evaluate.blend import best_weight, blend
-from nexus_model.evaluate.bootstrap import (
-    Interval,
-    PairedDifference,
-    interval,
-    mean_paired_difference,
-)
+from nexus_model.evaluate.bootstrap import Drawn, Interval, PairedDifference, draw_metric
 from nexus_model.evaluate.metrics import measure, primary_metric
 from nexus_model.schema import Record, TaskKind
 from nexus_pipeline.progress import ProgressLog
 from nexus_pipeline.project import ProjectConfig, ensemble_of
 from nexus_pipeline.steps.align import folder_hash, read_recipe
+from nexus_pipeline.steps.evaluate_task import MODEL
 from nexus_pipeline.steps.member import Member, Training, train_member
 from nexus_pipeline.steps.stored import Stored, aligned_view, relative
 from nexus_pipeline.steps.tokenize_task import Splits, read_labels, read_splits
 from nexus_pipeline.storage import Store
 
-MODEL, AVERAGED, STACK = "nexusformer", "nexusformer_ensemble", "stack"
+AVERAGED, STACK = "nexusformer_ensemble", "stack"
 OPPONENT = "lightgbm_aggregates"
 
 
@@ -109,7 +105,7 @@ def ensemble_task(
         metric=metric,
         weight=weight,
         trainings=tuple(member.training for member in members),
-        scores=tuple(_scored(metric, name, runs, costs[name], label_B, splits) for name in runs),
+        scores=tuple(_scored(metric, runs, costs, label_B, splits)),
     )
     text = as_markdown(ensemble)
     content = ensemble.model_dump(mode="json")
@@ -152,30 +148,32 @@ def _averaged(by_run: np.ndarray) -> np.ndarray:
 
 def _scored(
     metric: str,
-    name: str,
     runs: Mapping[str, np.ndarray],
-    cost: tuple[float, float],
+    costs: Mapping[str, tuple[float, float]],
     label_B: np.ndarray,
     splits: Splits,
-) -> Scored:
+) -> Iterator[Scored]:
+    """Every predictor; several runs are compared with boosting's runs, one with their average."""
     test_B, validation_B = splits[Split.TEST], splits[Split.VALIDATION]
-    tested = [run_B[test_B] for run_B in runs[name]]
-    judged = [run_B[validation_B] for run_B in runs[name] if np.isfinite(run_B[validation_B]).all()]
-    clusters_B = splits.clusters_B[test_B]
-    boosted = [run_B[test_B] for run_B in runs[OPPONENT]]
-    if len(tested) == 1:
-        boosted = [np.mean(boosted, axis=0)]
-    return Scored(
-        name=name,
-        validation=float(np.mean([measure(metric, p, label_B[validation_B]) for p in judged])),
-        test=interval(metric, _averaged(np.stack(tested)), label_B[test_B], clusters_B),
-        runs=tuple(float(measure(metric, p, label_B[test_B])) for p in tested),
-        against_boosting=None
-        if name == OPPONENT
-        else mean_paired_difference(metric, tested, boosted, label_B[test_B], clusters_B),
-        seconds=float(cost[0]),
-        cpu_seconds=float(cost[1]),
-    )
+
+    def drawn(*several: np.ndarray) -> Drawn:
+        return draw_metric(metric, several, label_B[test_B], splits.clusters_B[test_B])
+
+    alone = drawn(*runs[OPPONENT][:, test_B])
+    averaged = drawn(_averaged(runs[OPPONENT][:, test_B]))
+    for name, by_run in runs.items():
+        tested, judged = drawn(*by_run[:, test_B]), by_run[:, validation_B]
+        seen = [run for run in judged if np.isfinite(run).all()]
+        rival = alone if len(by_run) > 1 else averaged
+        yield Scored(
+            name=name,
+            validation=float(np.mean([measure(metric, p, label_B[validation_B]) for p in seen])),
+            test=drawn(_averaged(by_run[:, test_B])).interval(),
+            runs=tested.by_run,
+            against_boosting=None if name == OPPONENT else tested.less(rival),
+            seconds=float(costs[name][0]),
+            cpu_seconds=float(costs[name][1]),
+        )
 
 
 def as_markdown(ensemble: Ensemble) -> str:
@@ -193,7 +191,7 @@ def as_markdown(ensemble: Ensemble) -> str:
     for score in ensemble.scores:
         against = score.against_boosting
         told = (
-            "| | |"
+            " | | "
             if against is None
             else (
                 f"{against.estimate:+.4f} | {against.low:+.4f} to {against.high:+.4f} "

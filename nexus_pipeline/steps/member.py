@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from nexus_model.align.samples import Split
-from nexus_model.evaluate.metrics import measure, primary_metric
 from nexus_model.schema import Record
 from nexus_pipeline.progress import ProgressLog
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps.align import read_recipe
 from nexus_pipeline.steps.records import fingerprint
 from nexus_pipeline.steps.tokenize_task import Splits, open_tensors_of
-from nexus_pipeline.steps.train_task import THREADS, beginning, training_config
+from nexus_pipeline.steps.train_task import THREADS, beginning, fit_silently, training_config
 
 if TYPE_CHECKING:
     from nexus_model.align.recipe import Recipe
@@ -127,20 +126,11 @@ def _train(room: _Room, task: str, epochs: int | None) -> Member:
 
 def _judged(room: _Room, model: "NexusFormer") -> tuple["NexusFormer", int, float]:
     """The best weights by validation, after how many epochs they came, and their score."""
-    from nexus_model.train.loop import fit, new_state
     from nexus_pipeline.steps.model_plan import goal_of
 
-    config, metric = training_config(room.project), primary_metric(room.recipe.task.kind)
-    state = fit(
-        new_state(model, config),
-        room.tensors,
-        (room.splits[Split.TRAIN], room.splits[Split.VALIDATION]),
-        goal_of(room.recipe, room.tokenizer),
-        config,
-        score=lambda prediction_B, label_B: measure(metric.name, prediction_B, label_B),
-        on_step=lambda _: None,
-        on_epoch=lambda _: None,
-    )
+    splits = (room.splits[Split.TRAIN], room.splits[Split.VALIDATION])
+    goal, config = goal_of(room.recipe, room.tokenizer), training_config(room.project)
+    state = fit_silently(model, room.tensors, splits, goal, config)
     best = state.progress
     return state.model, int(best.best_epoch or 0) + 1, float(best.best_score or np.nan)
 

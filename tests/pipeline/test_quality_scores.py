@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from tiny import table_spec
 from tiny_quality import COSTS, DAYS, LABEL, SEGMENT, SPLIT, asked, judged, result, runs
 
 from benchmarks.quality import run
@@ -18,11 +19,8 @@ from benchmarks.quality.segments import history_of
 from nexus_model.align.paths import find_paths
 from nexus_model.align.recipe import PathPlan, Recipe
 from nexus_model.schema import (
-    ColumnSpec,
     DatabaseSpec,
-    ForeignKey,
     SemanticType,
-    TableSpec,
     TaskKind,
     TaskSpec,
 )
@@ -106,23 +104,17 @@ def test_segments_are_of_their_own_samples():
     assert values == pytest.approx({"zero": 1.0, "sparse": 1.0, "rich": 4.0})
 
 
-def table_spec(name, *parents, dated=True):
-    keys = tuple(
-        ForeignKey(columns=(f"{p}_id",), references_table=p, references_columns=("id",))
-        for p in parents
-    )
-    columns = (ColumnSpec(name="size", semantic=SemanticType.NUMERICAL),)
-    time = "at" if dated else None
-    return TableSpec(
-        name=name, columns=columns, primary_key=("id",), foreign_keys=keys, time_column=time
-    )
+def table(name, *parents, dated=True):
+    """A table of sizes."""
+    keys = {f"{parent}_id": parent for parent in parents}
+    return table_spec(name, {"size": SemanticType.NUMERICAL}, keys, "at" if dated else None)
 
 
 def recipe_of(entity, *ways, history=None):
     tables = (
-        table_spec("planes", dated=False), table_spec("airports", dated=False),
-        table_spec("flights", "planes", "airports"), table_spec("arrivals", "planes", "airports"),
-        table_spec("colours", "planes", dated=False), table_spec("label_history", "planes"),
+        table("planes", dated=False), table("airports", dated=False),
+        table("flights", "planes", "airports"), table("arrivals", "planes", "airports"),
+        table("colours", "planes", dated=False), table("label_history", "planes"),
     )  # fmt: skip
     database = DatabaseSpec(tables=tables)
     paths = find_paths(database, entity, 1, ways)
