@@ -1,5 +1,9 @@
 """Blending: two predictors' answers become one, by a weight that validation samples choose.
 
+Equal weights are hard to beat by weights that were estimated (Stock and Watson 2004, "Combination
+forecasts of output growth", section 5), so a weight leaves a half only as far as it must: the rule
+of one standard error (Breiman et al. 1984, section 3.4.3).
+
 B samples, Y outputs.
 """
 
@@ -8,6 +12,7 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
+from nexus_model.evaluate.bootstrap import Drawn, draw_metric
 from nexus_model.evaluate.metrics import Direction, measure, primary_metric
 from nexus_model.schema import TaskKind
 
@@ -44,6 +49,31 @@ def best_weight(kind: TaskKind, first: Array, second: Array, label_B: Array) -> 
     scores = {w: sign * measure(name, blend(kind, first, second, w), label_B) for w in WEIGHTS}
     best = max(scores.values())
     return min((w for w in WEIGHTS if scores[w] == best), key=lambda w: abs(w - 0.5))
+
+
+def steady_weight(
+    kind: TaskKind, first: Array, second: Array, label_B: Array, moment_B: NDArray[np.int64]
+) -> float:
+    """Of the weights not worse than the best by more than a standard error, the nearest to a half.
+
+    The error is that of the difference, over draws of whole moments: ``moment_B`` is that whose
+    data a sample is of. One moment says nothing of how a weight fares at another: it gives a half.
+    """
+    name, direction = primary_metric(kind)
+    sign = 1 if direction is Direction.MAX else -1
+
+    def drawn(weight: float) -> Drawn:
+        return draw_metric(name, [blend(kind, first, second, weight)], label_B, moment_B)
+
+    best = drawn(best_weight(kind, first, second, label_B))
+    if best.clusters < 2:
+        return 0.5
+
+    def is_level(other: Drawn) -> bool:
+        lost = sign * (best.estimate - other.estimate)
+        return bool(lost <= np.nanstd(best.on_draws - other.on_draws))
+
+    return min((w for w in WEIGHTS if is_level(drawn(w))), key=lambda w: abs(w - 0.5))
 
 
 def _log(shares: Array) -> Array:

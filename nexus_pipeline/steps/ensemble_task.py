@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from nexus_model.align.samples import Split
-from nexus_model.evaluate.blend import best_weight, blend
+from nexus_model.evaluate.blend import blend, steady_weight
 from nexus_model.evaluate.bootstrap import Drawn, Interval, PairedDifference, draw_metric
 from nexus_model.evaluate.metrics import measure, primary_metric
 from nexus_model.schema import Record, TaskKind
@@ -87,8 +87,12 @@ def ensemble_task(
     runs[MODEL] = np.stack([member.prediction for member in members])
     averaged_B = _averaged(runs[MODEL])
     boosted_B = runs[OPPONENT].mean(axis=0)
-    weight = best_weight(
-        kind, averaged_B[validation_B], boosted_B[validation_B], label_B[validation_B]
+    weight = steady_weight(
+        kind,
+        averaged_B[validation_B],
+        boosted_B[validation_B],
+        label_B[validation_B],
+        splits.moments_B[validation_B],
     )
     runs[AVERAGED] = averaged_B[None]
     runs[STACK] = blend(kind, averaged_B, boosted_B, weight)[None]

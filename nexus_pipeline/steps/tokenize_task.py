@@ -22,10 +22,12 @@ from nexus_pipeline.storage import Store
 
 
 class Splits:
-    """Sample numbers by split, and the cutoff of every sample as its cluster."""
+    """Sample numbers by split; of every sample its cutoff as its cluster, and the moment its data
+    is of.
+    """
 
-    def __init__(self, split_B: np.ndarray, clusters_B: np.ndarray) -> None:
-        self.split_B, self.clusters_B = split_B, clusters_B
+    def __init__(self, split_B: np.ndarray, clusters_B: np.ndarray, moments_B: np.ndarray) -> None:
+        self.split_B, self.clusters_B, self.moments_B = split_B, clusters_B, moments_B
 
     def __getitem__(self, split: Split) -> np.ndarray:
         return np.flatnonzero(self.split_B == split.value)
@@ -43,10 +45,12 @@ def read_splits(task: str, store: Store) -> Splits:
     """Splits and clusters; without cutoffs every sample is its own cluster."""
     with store.read() as con:
         found = con.sql(
-            "select split, coalesce(epoch_us(cutoff), sample) as cluster "
+            "select split, coalesce(epoch_us(cutoff), sample) as cluster, "
+            "coalesce(epoch_us(as_of), sample) as moment "
             f"from aligned.{quoted('samples_' + task)} order by sample"
         ).to_arrow_table()
-    return Splits(np.array(found["split"].to_pylist()), found["cluster"].to_numpy())
+    clusters_B, moments_B = (found[name].to_numpy() for name in ("cluster", "moment"))
+    return Splits(np.array(found["split"].to_pylist()), clusters_B, moments_B)
 
 
 def read_labels(task: str, store: Store) -> np.ndarray:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from nexus_model.evaluate.blend import WEIGHTS, best_weight, blend
+from nexus_model.evaluate.blend import WEIGHTS, best_weight, blend, steady_weight
 from nexus_model.evaluate.metrics import Direction, measure, primary_metric
 from nexus_model.schema import TaskKind
 
@@ -60,6 +60,33 @@ def test_who_knows_the_answer_gets_all_the_weight():
 def test_of_equally_good_weights_the_middle_one_is_taken():
     shares = np.where(LABELS == 1, 0.9, 0.1)
     assert best_weight(TaskKind.BINARY, shares, shares, LABELS) == 0.5
+
+
+def answers(error_of_first, error_of_second):
+    """Labels at 20 moments, two predictors that err by these, and the moments."""
+    draw = np.random.default_rng(0)
+    label_B = draw.normal(size=200)
+    first, second = (
+        label_B + error * draw.normal(size=200) for error in (error_of_first, error_of_second)
+    )
+    return first, second, label_B, np.arange(200) % 20
+
+
+def test_a_weight_stays_at_a_half_where_none_is_surely_better():
+    first, second, label_B, moment_B = answers(1.0, 1.2)
+    assert best_weight(TaskKind.REGRESSION, first, second, label_B) != 0.5
+    assert steady_weight(TaskKind.REGRESSION, first, second, label_B, moment_B) == 0.5
+
+
+def test_a_weight_leaves_a_half_where_one_is_surely_better():
+    first, second, label_B, moment_B = answers(0.1, 2.0)
+    assert steady_weight(TaskKind.REGRESSION, first, second, label_B, moment_B) > 0.8
+    assert steady_weight(TaskKind.REGRESSION, second, first, label_B, moment_B) < 0.2
+
+
+def test_one_moment_says_nothing_of_others():
+    first, second, label_B, moment_B = answers(0.1, 2.0)
+    assert steady_weight(TaskKind.REGRESSION, first, second, label_B, moment_B * 0) == 0.5
 
 
 def test_certain_answers_stay_finite():
