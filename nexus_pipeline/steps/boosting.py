@@ -60,7 +60,7 @@ _ALWAYS = {
     "feature_pre_filter": False,
     "data_random_seed": 1,
     "deterministic": True,
-    "force_row_wise": True,
+    "force_col_wise": True,
     # Measured beside other work on two cores: one thread 22 s, two spinning ones 198 s.
     "num_threads": 1,
     "verbosity": -1,
