@@ -173,12 +173,12 @@ def ensemble(
 
 def _make_apart(file: Path, task: str | None, job: str) -> None:
     """Make a job's assets and what they are made from; print the page of each."""
-    from nexus_pipeline.project import load_project
+    from nexus_pipeline.project import load_project, trains_first
     from nexus_pipeline.run import materialize
 
     with told():
         stages = ["raw", "validated", "aligned", "tokenized"]
-        if load_project(file).pretraining is not None:
+        if trains_first(load_project(file)):
             stages.append("trained")
         materialize(file, stages=stages, task=task)
         config = materialize(file, task=task, job=job)

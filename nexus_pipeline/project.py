@@ -14,68 +14,21 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from nexus_model.align.samples import Regime
 from nexus_model.schema import ConfigurationError, ForeignKey, Record, TaskKind
 from nexus_model.tokenize.statistics import NumericalScaling
 from nexus_pipeline.settings.ablation import AblationConfig
 from nexus_pipeline.settings.architecture import ArchitectureConfig
 from nexus_pipeline.settings.dataset import DatasetConfig
 from nexus_pipeline.settings.ensemble import EnsembleConfig
-from nexus_pipeline.settings.names import Names, stem
+from nexus_pipeline.settings.names import Names
 from nexus_pipeline.settings.pretraining import PretrainingConfig
+from nexus_pipeline.settings.task import TargetConfig, TaskConfig, check_origins
 from nexus_pipeline.settings.training import TrainingConfig
 
 DEFAULT_FILE = "nexusflow.yaml"
 BUILT_IN_ENCODERS = ("standard", "mlp", "ft_transformer", "tabnet", "timeseries", "text")
-
-
-class TargetConfig(Record):
-    """A static task: the label is a column of one table."""
-
-    target_table: str
-    target_column: str
-    kind: TaskKind | None = Field(None, description="inferred from the labels if unset")
-
-    @field_validator("target_table")
-    @classmethod
-    def _stem(cls, value: str) -> str:
-        return stem(value)
-
-
-class TaskConfig(Record):
-    """A temporal task, its labels given by the SQL model ``aligned/<sql>.sql``.
-
-    The model must give one row per entity and cutoff: the entity table's primary key columns,
-    ``cutoff`` and ``label``. It reads ``aligned.cutoffs_<name>(cutoff, window_end)``.
-    """
-
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    entity_table: str
-    kind: TaskKind
-    horizon_days: int = Field(gt=0)
-    step_days: int | None = Field(None, gt=0, description="days between cutoffs; horizon if unset")
-    training_step_days: int | None = Field(
-        None, gt=0, description="days between training cutoffs; step_days if unset"
-    )
-    sql: str = Field(description="name of the SQL model that gives the labels")
-    regimes: tuple[Regime, ...] = Field(
-        (Regime.SEED_TIME,),
-        min_length=1,
-        description="what evaluation may know, each a task of its own: seed_time, all up to a "
-        "sample's cutoff; frozen (the task's name ends in _frozen), what was known when its split "
-        "began",
-    )
-    stale_copies: int = Field(
-        2, ge=0, description="of frozen: training samples repeated as of an earlier moment"
-    )
-
-    @property
-    def names(self) -> dict[str, Regime]:
-        """Task names and their regimes."""
-        frozen = Regime.FROZEN
-        return {self.name + f"_{frozen}" * (regime is frozen): regime for regime in self.regimes}
 
 
 class SplitConfig(Record):
@@ -180,6 +133,7 @@ class ProjectConfig(Record):
             raise ValueError("kind quantile is for the library; a project has no baselines for it")
         if self.tasks and self.split.test_from is None:
             raise ValueError("tasks need split.validation_from and split.test_from")
+        check_origins(self.tasks)
         for dataset in self.datasets:
             kind = dataset.transformer_type
             if kind not in BUILT_IN_ENCODERS and not self.encoder_modules:
@@ -268,6 +222,11 @@ def ensemble_of(project: ProjectConfig) -> EnsembleConfig:
 def pretraining_of(project: ProjectConfig) -> PretrainingConfig:
     """How the project pretrains; as usual if the file does not say."""
     return project.pretraining or PretrainingConfig()
+
+
+def trains_first(project: ProjectConfig) -> bool:
+    """Whether some training starts from something that is itself trained."""
+    return project.pretraining is not None or any(task.start_from for task in project.tasks)
 
 
 def encoder_files(project: ProjectConfig) -> dict[str, str]:

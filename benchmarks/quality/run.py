@@ -35,6 +35,7 @@ from nexus_model.tokenize.prepare import open_index
 from nexus_pipeline.defs.aligned import load_sql
 from nexus_pipeline.defs.making import ENSEMBLE
 from nexus_pipeline.defs.resources import default_resources
+from nexus_pipeline.defs.trained import trained_before
 from nexus_pipeline.defs.validated import contract_of
 from nexus_pipeline.project import ProjectConfig, load_project, raw_folder
 from nexus_pipeline.run import materialize
@@ -110,8 +111,8 @@ def make_tables(file: Path) -> None:
 
 
 def make_ensemble(file: Path, task: str) -> ProjectConfig:
-    """The task's ensemble, its pretrained rows first where the project asks for them."""
-    if load_project(file).pretraining is not None:
+    """The task's ensemble, and first what its trainings start from."""
+    if trained_before(load_project(file), task):
         materialize(file, stages=("trained",), task=task)
     return materialize(file, task=task, job=ENSEMBLE)
 
@@ -124,7 +125,7 @@ def store_of(project: ProjectConfig) -> Store:
 def prepared_again(project: ProjectConfig, task: str, store: Store) -> Cost:
     """Seconds of what NexusFormer reads: index and tensors made once more, in another place.
 
-    Pretraining, where the project has it, counts with the wall seconds it took.
+    What trainings start from counts with the wall seconds it took.
     """
     contracts = [contract_of(project, dataset.table) for dataset in project.datasets]
     spec, models = read_task(project, task, store), load_sql(project).texts
@@ -136,10 +137,9 @@ def prepared_again(project: ProjectConfig, task: str, store: Store) -> Cost:
         index_task(apart, spec, contracts, models, store)
         tokenize_task(apart, task, store)
         spent = Cost(seconds=time.perf_counter() - wall, cpu_seconds=time.process_time() - cpu)
-    name = project.project_name
-    records = Records(project.root / "data" / "records" / name)
-    pretrained = records.read(f"{name}/trained/pretrained_{task}") if project.pretraining else None
-    before = pretrained.seconds if pretrained else 0.0
+    records = Records(project.root / "data" / "records" / project.project_name)
+    made = (records.read(key) for key in trained_before(project, task))
+    before = sum(record.seconds for record in made if record)
     return spent + Cost(seconds=before, cpu_seconds=before)
 
 

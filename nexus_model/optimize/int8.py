@@ -1,7 +1,7 @@
 """Weight matrices as INT8 with one scale per output channel; dequantised when loaded.
 
 It makes the file about a quarter of its size. It does not make anything faster: the arithmetic is
-that of float32 weights. ``dequantize_weights`` reads every stored form, INT4 and bitmaps too.
+that of float32 weights.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from nexus_model.optimize.int4 import widen_int4
-from nexus_model.optimize.sparse import unpack_zeros
 from nexus_model.schema import ArtifactError
 
 _VALUES, _SCALE = ".int8", ".scale"
@@ -18,15 +16,12 @@ _LARGEST = 127
 
 
 def stays_float(name: str) -> bool:
-    """Whether a model's weight is better left alone: in the head and in routers of experts is
-    little to gain, and a choice between two that are nearly as good turns over at once.
+    """Whether a model's weight is better left alone: in the head is little to gain, most to lose.
 
     >>> stays_float("head.out.weight"), stays_float("fuse.project.weight")
     (True, False)
-    >>> stays_float("refine.blocks.0.think.router.weight_ED")
-    True
     """
-    return any(part in name for part in ("head.", "router.", "peers."))
+    return "head." in name
 
 
 def quantize_weights(
@@ -51,12 +46,11 @@ def quantize_weights(
 
 
 def dequantize_weights(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The float32 state with its original names, whatever form each matrix is stored in.
+    """The float32 state with its original names.
 
     Raises:
-        ArtifactError: a matrix lacks a part, has one of another shape or type, or is given twice.
+        ArtifactError: a quantised matrix has no scale or one of another shape, or is given twice.
     """
-    packed = widen_int4(unpack_zeros(packed))
     scales = {name.removesuffix(_VALUES) + _SCALE for name in packed if name.endswith(_VALUES)}
     state: dict[str, Tensor] = {}
     for name, tensor in packed.items():

@@ -10,11 +10,13 @@ from nexus_pipeline.defs.making import Doing, Made, Making
 from nexus_pipeline.defs.resources import Workshop
 from nexus_pipeline.defs.shown import table_shown
 from nexus_pipeline.defs.validated import contract_of
-from nexus_pipeline.project import ProjectConfig, TaskConfig
+from nexus_pipeline.project import ProjectConfig
+from nexus_pipeline.settings.task import TaskConfig
 from nexus_pipeline.sql.check import SqlCheck, load_checks, run_check
 from nexus_pipeline.sql.graph import run_order
 from nexus_pipeline.sql.lineage import column_lineage
 from nexus_pipeline.sql.model import SqlModel, load_models
+from nexus_pipeline.steps.plan import wanted_by
 from nexus_pipeline.steps.stored import Stored, stored_table
 from nexus_pipeline.storage import Store
 
@@ -128,7 +130,11 @@ def _model(project: ProjectConfig, model: SqlModel) -> Making:
     return Making(
         key=_key(project, model.name),
         tasks=frozenset(
-            name for task in project.tasks if task.sql == model.name for name in task.names
+            wanted
+            for task in project.tasks
+            if task.sql == model.name
+            for name in task.names
+            for wanted in wanted_by(project, name)
         ),
         description=f"The SQL model {model.path.name}.",
         kinds=frozenset({"duckdb", "sql"}),
@@ -186,7 +192,7 @@ def _cutoffs(project: ProjectConfig, task: TaskConfig) -> Making:
 
     return Making(
         key=_key(project, f"cutoffs_{task.name}"),
-        tasks=frozenset(task.names),
+        tasks=frozenset().union(*(wanted_by(project, name) for name in task.names)),
         description="The moments the task is asked at, and when each label window closes.",
         kinds=frozenset({"duckdb"}),
         upstream=(_key(project, "database"),),
@@ -209,7 +215,7 @@ def _samples(project: ProjectConfig, task: str) -> Making:
     labels = [task_config(project, task).sql] if temporal else []
     return Making(
         key=_key(project, f"samples_{task}"),
-        tasks=frozenset({task}),
+        tasks=wanted_by(project, task),
         description="Who is asked about, when, with which answer, and for which split.",
         kinds=frozenset({"duckdb"}),
         upstream=(_key(project, "database"), *(_key(project, name) for name in labels)),
@@ -235,7 +241,7 @@ def _index(project: ProjectConfig, sql: SqlProject, task: str) -> Making:
 
     return Making(
         key=_key(project, f"index_{task}"),
-        tasks=frozenset({task}),
+        tasks=wanted_by(project, task),
         description="Which rows of which tables each sample sees at its cutoff: row numbers only.",
         kinds=frozenset({"duckdb", "numpy"}),
         upstream=(_key(project, f"samples_{task}"), _key(project, "database")),

@@ -7,6 +7,7 @@ import dagster as dg
 from nexus_pipeline.defs.checks import Outcome, build_check
 from nexus_pipeline.defs.making import ABLATION, ENSEMBLE, Doing, Made, Making
 from nexus_pipeline.defs.resources import Workshop
+from nexus_pipeline.defs.trained import trained_before
 from nexus_pipeline.project import ProjectConfig, ablation_of, encoder_files, ensemble_of
 
 BASELINE_CODE = tuple(
@@ -132,11 +133,10 @@ def _ensemble(project: ProjectConfig, task: str) -> Making:
         return Made(stored, {"rows": stored.rows, "ensemble": text})
 
     name, making = project.project_name, _of_trainings(project, task, ENSEMBLE, make)
-    pretrained = (f"{name}/trained/pretrained_{task}",) if project.pretraining else ()
     return making._replace(
         description="Several trainings of the model averaged, alone and beside boosting.",
         kinds=making.kinds | {"lightgbm"},
-        upstream=(*making.upstream, f"{name}/aligned/index_{task}", *pretrained),
+        upstream=(*making.upstream, f"{name}/aligned/index_{task}", *trained_before(project, task)),
         code=ENSEMBLE_CODE,
         config={**making.config, "ensemble": ensemble_of(project).model_dump(mode="json")},
     )

@@ -6,6 +6,7 @@ from nexus_pipeline.defs.checks import Outcome, build_check
 from nexus_pipeline.defs.making import Doing, Made, Making
 from nexus_pipeline.defs.resources import Workshop
 from nexus_pipeline.project import ProjectConfig
+from nexus_pipeline.steps.plan import wanted_by
 
 CODE = ("nexus_model/tokenize", "nexus_model/schema", "nexus_pipeline/steps/tokenize_task.py")
 
@@ -36,7 +37,7 @@ def _tensors(project: ProjectConfig, task: str) -> Making:
 
     return Making(
         key=f"{name}/tokenized/{task}",
-        tasks=frozenset({task}),
+        tasks=wanted_by(project, task),
         description="Every table's columns as numbers; statistics from rows training samples see.",
         kinds=frozenset({"numpy"}),
         upstream=(

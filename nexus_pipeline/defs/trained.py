@@ -7,6 +7,7 @@ from nexus_pipeline.defs.making import Doing, Made, Making
 from nexus_pipeline.defs.resources import Workshop
 from nexus_pipeline.defs.shown import sparkline
 from nexus_pipeline.project import ProjectConfig, encoder_files, pretraining_of
+from nexus_pipeline.steps.plan import origin_of, wanted_by
 
 CODE = tuple(
     f"nexus_model/{part}"
@@ -25,6 +26,13 @@ def trained_makings(project: ProjectConfig) -> list[Making]:
     return [_pretrained(project, task) for task in project.task_names] + makings
 
 
+def trained_before(project: ProjectConfig, task: str) -> tuple[str, ...]:
+    """Keys of what a training of the task starts from: pretrained encoders, another's model."""
+    name, origin = project.project_name, origin_of(project, task)
+    found = (f"pretrained_{task}" if project.pretraining else None, origin)
+    return tuple(f"{name}/trained/{part}" for part in found if part)
+
+
 def _pretrained(project: ProjectConfig, task: str) -> Making:
     name = project.project_name
 
@@ -38,7 +46,7 @@ def _pretrained(project: ProjectConfig, task: str) -> Making:
 
     return Making(
         key=f"{name}/trained/pretrained_{task}",
-        tasks=frozenset({task}),
+        tasks=wanted_by(project, task),
         description="Row encoders that tell hidden cells from the rest; no label was read.",
         kinds=frozenset({"pytorch"}),
         upstream=(
@@ -77,14 +85,14 @@ def _model(project: ProjectConfig, task: str) -> Making:
 
     return Making(
         key=f"{name}/trained/{task}",
-        tasks=frozenset({task}),
+        tasks=wanted_by(project, task),
         description="A NexusFormer: best weights by validation, with its learning curve.",
         kinds=frozenset({"pytorch"}),
         upstream=(
             f"{name}/tokenized/{task}",
             f"{name}/aligned/index_{task}",
             f"{name}/aligned/samples_{task}",
-            *([f"{name}/trained/pretrained_{task}"] if project.pretraining else []),
+            *trained_before(project, task),
         ),
         code=CODE,
         config={

@@ -18,7 +18,7 @@ from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps.align import read_recipe
 from nexus_pipeline.steps.records import fingerprint
 from nexus_pipeline.steps.tokenize_task import Splits, open_tensors_of
-from nexus_pipeline.steps.train_task import THREADS, beginning, fit_silently, training_config
+from nexus_pipeline.steps.train_task import FINAL, THREADS, beginning, fit_silently, training_config
 
 if TYPE_CHECKING:
     from nexus_model.align.recipe import Recipe
@@ -104,14 +104,14 @@ def _train(room: _Room, task: str, epochs: int | None) -> Member:
     wall, cpu = time.perf_counter(), time.process_time()
     outputs = (room.recipe.task.outputs,) if room.recipe.task.outputs > 1 else ()
     prediction = np.full((len(room.splits.split_B), *outputs), np.nan)
-    score, model = None, beginning(room.project, task, room.log)
+    score = None
     if epochs is None:
-        model, epochs, score = _judged(room, model)
+        model, epochs, score = _judged(room, beginning(room.project, task, room.log))
         _predict(room, model, Split.VALIDATION, prediction)
         if room.project.training.refit:
-            model = _refitted(room, beginning(room.project, task, room.log), epochs)
+            model = _refitted(room, task, epochs)
     else:
-        model = _refitted(room, model, epochs)
+        model = _refitted(room, task, epochs)
     _predict(room, model, Split.TEST, prediction)
     training = Training(
         seed=room.project.training.seed,
@@ -135,14 +135,14 @@ def _judged(room: _Room, model: "NexusFormer") -> tuple["NexusFormer", int, floa
     return state.model, int(best.best_epoch or 0) + 1, float(best.best_score or np.nan)
 
 
-def _refitted(room: _Room, model: "NexusFormer", epochs: int) -> "NexusFormer":
+def _refitted(room: _Room, task: str, epochs: int) -> "NexusFormer":
     """Trained on all samples before the test."""
     from nexus_model.train.loop import new_state, refit
     from nexus_pipeline.steps.model_plan import goal_of
 
     config = training_config(room.project)
     goal = goal_of(room.recipe, room.tokenizer)
-    state = new_state(model, config)
+    state = new_state(beginning(room.project, task, room.log, FINAL), config)
     return refit(
         state, room.tensors, room.splits.before_test, goal, config, epochs, lambda _: None
     ).model

@@ -24,7 +24,8 @@ from nexus_model.schema import (
     TaskKind,
     TaskSpec,
 )
-from nexus_pipeline.project import ProjectConfig, TaskConfig
+from nexus_pipeline.project import ProjectConfig
+from nexus_pipeline.settings.task import TaskConfig
 from nexus_pipeline.steps.column_types import ColumnRole, infer_columns, semantic_overrides
 from nexus_pipeline.steps.contracts import Contract
 from nexus_pipeline.storage.tables import table_columns
@@ -35,6 +36,24 @@ LARGEST_CLASS_COUNT = 20
 def task_config(project: ProjectConfig, task: str) -> TaskConfig:
     """What the project says of the temporal task of this name."""
     return next(found for found in project.tasks if task in {found.name, *found.names})
+
+
+def origin_of(project: ProjectConfig, task: str) -> str | None:
+    """The task of the same regime whose trained weights this one's training starts from."""
+    if not project.tasks:
+        return None
+    config = task_config(project, task)
+    regime = config.names[task]
+    if regime not in config.start_from:
+        return None
+    names = task_config(project, config.start_from[regime]).names
+    return next(name for name, other in names.items() if other is regime)
+
+
+def wanted_by(project: ProjectConfig, task: str) -> frozenset[str]:
+    """The task, and those whose training starts from its."""
+    starting = (name for name in project.task_names if origin_of(project, name) == task)
+    return frozenset({task, *starting})
 
 
 def cutoffs_name(project: ProjectConfig, task: str) -> str:

@@ -17,6 +17,7 @@ from nexus_pipeline.progress import ProgressLog
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps.align import folder_hash, read_recipe
 from nexus_pipeline.steps.model_plan import fresh_model, goal_of
+from nexus_pipeline.steps.plan import origin_of
 from nexus_pipeline.steps.pretrain_task import read_pretrained, start_from
 from nexus_pipeline.steps.stored import Stored, relative
 from nexus_pipeline.steps.tokenize_task import open_tensors_of, read_splits
@@ -25,12 +26,14 @@ from nexus_pipeline.storage import Store
 if TYPE_CHECKING:
     from nexus_model.model import NexusFormer
     from nexus_model.tokenize.batch import TaskTensors
+    from nexus_model.tokenize.statistics import Tokenizer
     from nexus_model.train.batch_size import Step
     from nexus_model.train.loader import Goal
     from nexus_model.train.state import TrainState
 
 THREADS = min(2, int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
 LARGEST_BATCH = 8192
+JUDGED, FINAL = "judged.safetensors", "weights.safetensors"
 DRAWN = {"epoch", "loss", "score", "best", "gradient_norm"}
 
 
@@ -82,7 +85,7 @@ def train_task(
     if project.training.refit:
         every_B, epochs = splits.before_test, int(chosen.best_epoch or 0) + 1
         progress.line(f"trained/{task}: again on {len(every_B)} samples, {epochs} epochs")
-        state = new_state(beginning(project, task, progress), config)
+        state = new_state(beginning(project, task, progress, FINAL), config)
         model = refit(state, tensors, every_B, goal, config, epochs, watch.again).model
     stored = _write_model(project, task, model, chosen, config)
     checkpoint.unlink()
@@ -113,13 +116,33 @@ def fit_silently(
     )
 
 
-def beginning(project: ProjectConfig, task: str, progress: ProgressLog) -> "NexusFormer":
-    """The model before its first step."""
+def beginning(
+    project: ProjectConfig, task: str, progress: ProgressLog, of_origin: str = JUDGED
+) -> "NexusFormer":
+    """The model before its first step.
+
+    ``of_origin`` are the weights of the task it starts from, if any: those that have not seen
+    validation samples, unless it may see them itself.
+    """
     _, tokenizer = open_tensors_of(project, task)
     model = fresh_model(project, read_recipe(project, task), tokenizer, project.training.seed)
     if project.pretraining is not None:
         start_from(model, read_pretrained(project, task), task, progress)
+    if origin := origin_of(project, task):
+        _carry(project, origin, of_origin, model, tokenizer)
+        progress.line(f"trained/{task}: started from {origin}")
     return model
+
+
+def _carry(
+    project: ProjectConfig, origin: str, file: str, model: "NexusFormer", tokenizer: "Tokenizer"
+) -> None:
+    from safetensors.torch import load_file
+
+    from nexus_model.train.carry import carry_weights
+
+    learned = load_file(model_folder(project, origin) / file)
+    carry_weights(model, tokenizer, learned, open_tensors_of(project, origin)[1])
 
 
 def training_config(project: ProjectConfig) -> TrainingConfig:
@@ -167,7 +190,7 @@ def _write_judged(
     folder.mkdir(parents=True, exist_ok=True)
     found = predict_samples(model, tensors, validation_B, goal.task, goal.scale)
     np.save(folder / "validation.npy", found, allow_pickle=False)
-    _write_weights(folder / "judged.safetensors", model)
+    _write_weights(folder / JUDGED, model)
 
 
 def _write_weights(path: Path, model: "NexusFormer") -> None:
@@ -192,7 +215,7 @@ def _write_model(
 ) -> Stored:
     """Weights, configuration and learning curve, as one folder."""
     folder = model_folder(project, task)
-    _write_weights(folder / "weights.safetensors", model)
+    _write_weights(folder / FINAL, model)
     (folder / "config.json").write_text(model.config.model_dump_json(indent=1), encoding="utf-8")
     curve = [report.model_dump() for report in progress.curve]
     (folder / "curve.json").write_text(json.dumps(curve, indent=1), encoding="utf-8")
@@ -238,7 +261,7 @@ def score_again(project: ProjectConfig, task: str, store: Store) -> tuple[float,
     tensors, tokenizer = open_tensors_of(project, task)
     config = NexusConfig.model_validate_json((folder / "config.json").read_text(encoding="utf-8"))
     model = NexusFormer(config, tokenizer, recipe.paths, recipe.task)
-    model.load_state_dict(load_file(folder / "judged.safetensors"))
+    model.load_state_dict(load_file(folder / JUDGED))
     chosen_B = read_splits(task, store)[Split.VALIDATION]
     found = predict_samples(model, tensors, chosen_B, recipe.task, tokenizer.label)
     metric = primary_metric(recipe.task.kind).name

@@ -130,3 +130,27 @@ def test_a_project_survives_json(tmp_path):
     project = loaded(tmp_path, STATIC)
     again = ProjectConfig.model_validate_json(project.model_dump_json())
     assert again.model_copy(update={"root": project.root}) == project
+
+
+@pytest.mark.parametrize(
+    ("regime", "origin", "told"),
+    [
+        ("seed_time", "four", "must name another task, got 'four'"),
+        ("seed_time", "two", "must name another task, got 'two'"),
+        ("seed_time", "three", "three is about orders"),
+        ("frozen", "one", "both tasks must have this regime"),
+        ("seed_time", "five", "five itself starts from another"),
+    ],
+)
+def test_a_task_starts_only_from_one_it_can_start_from(tmp_path, regime, origin, told):
+    content = yaml.safe_load(STATIC)
+    del content["target"]
+    task = {"entity_table": "customers", "kind": "binary", "horizon_days": 5, "sql": "a"}
+    content["tasks"] = [
+        {"name": "one", **task},
+        {"name": "two", **task, "start_from": {regime: origin}},
+        {"name": "three", **task, "entity_table": "orders"},
+        {"name": "five", **task, "start_from": {"seed_time": "one"}},
+    ]
+    content["split"] = {"validation_from": "2020-01-01", "test_from": "2021-01-01"}
+    assert told in refused(tmp_path, yaml.safe_dump(content))

@@ -12,7 +12,6 @@ from typing import Any, Literal, get_args, get_origin
 import annotated_types
 import yaml
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from nexus_model.schema import Record
 from nexus_pipeline.project import ProjectConfig, load_project
@@ -71,7 +70,9 @@ tasks:
     training_step_days: 5
     regimes: [seed_time, frozen]
     stale_copies: 1
+    start_from: {seed_time: before}
     sql: labels
+  - {name: before, entity_table: customers, kind: binary, horizon_days: 60, sql: labels}
 encoder_modules: src/encoders.py
 split:
   validation_from: 2020-01-01
@@ -167,7 +168,9 @@ def kind_of(field: FieldInfo) -> str:
         return ", ".join(f"`{choice.value}`" for choice in given[0])
     if get_origin(given[0]) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(given[0]))
-    if isinstance(given[0], type) and issubclass(given[0], Record):
+    if get_origin(given[0]) is dict or (
+        isinstance(given[0], type) and issubclass(given[0], Record)
+    ):
         return "mapping"
     words = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}
     name = getattr(given[0], "__name__", "")
@@ -195,9 +198,9 @@ def bounds(field: FieldInfo) -> str:
 
 def default_of(field: FieldInfo) -> str:
     """A field's default as YAML would have it."""
-    if field.default is PydanticUndefined:
+    if field.is_required():
         return "**needed**"
-    if field.default is None or field.default == () or isinstance(field.default, Record):
+    if field.default_factory or field.default in (None, ()) or isinstance(field.default, Record):
         return ""
     value = field.default
     if isinstance(value, tuple):
