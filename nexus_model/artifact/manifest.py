@@ -4,42 +4,59 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError
 
+from nexus_model.artifact.json_text import first_problem, parse_json, told
+from nexus_model.artifact.limits import LARGEST_ARCHIVE_BYTES, LONGEST_NAME, MOST_MEMBERS
+from nexus_model.artifact.refusals import NAME, name_refusal
 from nexus_model.schema import ArtifactError, Record
 
 MANIFEST = "manifest.json"
+SIGNATURE = "signature.json"
+# Members that describe the others, and so are not among those the manifest lists.
+RESERVED = (MANIFEST, SIGNATURE)
+MOST_LISTED = MOST_MEMBERS - len(RESERVED)
 FORMAT = "nxf"
-MAJOR, MINOR = 1, 0
+MAJOR, MINOR = 1, 1
+SCHEMA_FILE = "nxf-manifest.schema.json"
 
 _SHA256 = r"^[0-9a-f]{64}$"
-_PICKLE_SUFFIXES = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".npy", ".npz")
-_PICKLE_PROTOCOLS = (2, 3, 4, 5)
-_LARGEST_HEADER = 100_000_000
 
 
 class MemberSpec(Record):
     """What a member's content must be."""
 
-    sha256: str = Field(pattern=_SHA256)
-    size_bytes: int = Field(ge=0)
+    sha256: str = Field(pattern=_SHA256, description="SHA-256 of the unpacked content")
+    size_bytes: int = Field(
+        ge=0, le=LARGEST_ARCHIVE_BYTES, description="length of the unpacked content"
+    )
 
 
 class Manifest(Record):
     """The content of ``manifest.json``."""
 
     format: str = Field(default=FORMAT, pattern=f"^{FORMAT}$")
-    version: str = Field(default=f"{MAJOR}.{MINOR}", pattern=r"^\d{1,6}\.\d{1,6}$")
+    version: str = Field(default=f"{MAJOR}.{MINOR}", pattern=r"^[0-9]{1,6}\.[0-9]{1,6}$")
     members: dict[str, MemberSpec]
-    content_hash: str = Field(pattern=_SHA256)
+    content_hash: str = Field(pattern=_SHA256, description="SHA-256 over names, hashes and sizes")
 
     @classmethod
     def of(cls, members: Mapping[str, bytes]) -> Self:
         """The manifest that describes these members."""
-        specs = {name: describe(members[name]) for name in sorted(members)}
-        return cls(members=specs, content_hash=hash_over(specs))
+        return cls.of_specs({name: describe(content) for name, content in members.items()})
+
+    @classmethod
+    def of_specs(cls, specs: Mapping[str, MemberSpec]) -> Self:
+        """The manifest of members described so."""
+        ordered = {name: specs[name] for name in sorted(specs)}
+        return cls(members=ordered, content_hash=hash_over(ordered))
+
+    @property
+    def minor(self) -> int:
+        """The minor version; the major one is ours."""
+        return int(self.version.split(".")[1])
 
     def to_json(self) -> bytes:
         """The bytes stored in the archive, the same for the same members."""
@@ -52,30 +69,13 @@ def describe(content: bytes) -> MemberSpec:
 
 
 def hash_over(specs: Mapping[str, MemberSpec]) -> str:
-    """One hash of all names and contents, independent of compression and order."""
+    """One hash of all names and contents, independent of compression and order.
+
+    >>> hash_over({})
+    '4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945'
+    """
     lines = [[name, specs[name].sha256, specs[name].size_bytes] for name in sorted(specs)]
     return hashlib.sha256(json.dumps(lines).encode()).hexdigest()
-
-
-def parse_json(content: bytes, where: str) -> Any:
-    """Parse JSON that a stranger may have written.
-
-    Raises:
-        ArtifactError: not JSON, nested too deep, or a key given twice.
-    """
-    try:
-        return json.loads(content, object_pairs_hook=_refuse_repeats)
-    except RecursionError as error:
-        raise ArtifactError(f"{where}: JSON is nested too deep") from error
-    except ValueError as error:
-        raise ArtifactError(f"{where}: not valid JSON: {error}") from error
-
-
-def _refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key is given twice")
-    return found
 
 
 def parse_manifest(content: bytes, where: str) -> Manifest:
@@ -93,49 +93,53 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
             f"{where}: has format version {major}.{minor}, this library reads {MAJOR}.x; "
             f"use the library version that wrote it"
         )
-    if minor > MINOR:
-        # A newer minor version may say more, never something else.
-        stated = {key: stated[key] for key in Manifest.model_fields if key in stated}
+    _check_names(stated.get("members"), where)
+    # A newer minor version may say more, never something else.
+    extra: Literal["ignore", "forbid"] = "ignore" if minor > MINOR else "forbid"
     try:
-        manifest = Manifest.model_validate(stated, strict=True)
+        manifest = Manifest.model_validate(stated, strict=True, extra=extra)
     except ValidationError as error:
-        problem = error.errors()[0]
-        place = ".".join(str(part) for part in problem["loc"])
-        raise ArtifactError(f"{where}: {MANIFEST}: {place}: {problem['msg']}") from error
+        raise ArtifactError(f"{where}: {MANIFEST}: {first_problem(error)}") from error
     if hash_over(manifest.members) != manifest.content_hash:
         raise ArtifactError(f"{where}: {MANIFEST}: content_hash is not that of its members")
     return manifest
 
 
+def _check_names(members: object, where: str) -> None:
+    # Before the record is made, so that a million names cost no million errors.
+    names = list(members) if isinstance(members, dict) else []
+    if len(names) > MOST_LISTED:
+        raise ArtifactError(
+            f"{where}: {MANIFEST}: lists {len(names)} members, allowed are {MOST_LISTED}"
+        )
+    for name in names:
+        refusal = "is no member the manifest lists" if name in RESERVED else name_refusal(name)
+        if refusal:
+            raise ArtifactError(f"{where}: {MANIFEST}: '{told(name)}': {refusal}")
+
+
 def _version(stated: object, where: str) -> tuple[int, int]:
     if not isinstance(stated, str) or not re.fullmatch(r"[0-9]{1,6}\.[0-9]{1,6}", stated):
-        raise ArtifactError(f"{where}: {MANIFEST}: version must be like '1.0', got {stated!r}")
+        raise ArtifactError(
+            f"{where}: {MANIFEST}: version must be like '1.0', got {told(repr(stated)[:99])}"
+        )
     major, minor = stated.split(".")
     return int(major), int(minor)
 
 
-def name_refusal(name: str) -> str | None:
-    """Why a member may not have this name; None if it may."""
-    if not name or len(name) > 1024 or not name.isprintable():
-        return "name is empty, too long or not printable"
-    if name.startswith("/") or "\\" in name or ":" in name:
-        return "name is absolute or not a plain relative path"
-    if any(part in ("", ".", "..") for part in name.split("/")):
-        return "name leaves its folder or has empty parts"
-    if name.lower().endswith(_PICKLE_SUFFIXES):
-        return "pickle or unsafe binary formats are refused; store tensors as .safetensors"
-    return None
-
-
-def content_refusal(name: str, content: bytes) -> str | None:
-    """Why a member may not have this content; None if it may."""
-    if name.endswith(".safetensors"):
-        # A header length may look like a pickle header, so it is judged as what it claims to be.
-        size = int.from_bytes(content[:8], "little")
-        fits = 2 <= size <= min(_LARGEST_HEADER, len(content) - 8)
-        return None if fits and content[8:9] == b"{" else "header is not that of a safetensors file"
-    if content[:1] == b"\x80" and content[1:2] and content[1] in _PICKLE_PROTOCOLS:
-        return "content starts like a pickle"
-    if content[:4] == b"PK\x03\x04":
-        return "content is another zip, as torch.save writes"
-    return None
+def manifest_schema() -> dict[str, Any]:
+    """The JSON Schema of ``manifest.json``, as shipped beside this file."""
+    schema = Manifest.model_json_schema()
+    schema["required"] = list(Manifest.model_fields)
+    schema["properties"]["members"] |= {
+        "maxProperties": MOST_LISTED,
+        "propertyNames": {
+            "pattern": NAME,
+            "maxLength": LONGEST_NAME,
+            "not": {"enum": list(RESERVED)},
+        },
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"manifest.json of a .{FORMAT} file, version {MAJOR}.{MINOR}",
+    } | {key: value for key, value in schema.items() if key != "title"}

@@ -210,3 +210,11 @@ def test_nobody_asked_about_gives_no_predictions():
     given = frames(**order("customers", np.arange(0)))
     assert predicted(given).num_rows == 0
     assert len(predictor().predict_rows(given, CUTOFF)) == 0
+
+
+def test_a_configuration_that_asks_for_terabytes_is_refused_before_they_are(tmp_path):
+    wrong = artifact()
+    wrong.config = wrong.config.model_copy(update={"width": 800_000})
+    wrong.save(tmp_path / "wrong.nxf")
+    with pytest.raises(ArtifactError, match=r"weights do not fit the configuration: \d+ differ"):
+        load_model(tmp_path / "wrong.nxf")
