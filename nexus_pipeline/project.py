@@ -23,6 +23,7 @@ from nexus_pipeline.settings.architecture import ArchitectureConfig
 from nexus_pipeline.settings.dataset import DatasetConfig
 from nexus_pipeline.settings.ensemble import EnsembleConfig
 from nexus_pipeline.settings.names import Names
+from nexus_pipeline.settings.optimization import OptimizationConfig
 from nexus_pipeline.settings.pretraining import PretrainingConfig
 from nexus_pipeline.settings.task import TargetConfig, TaskConfig, check_origins
 from nexus_pipeline.settings.training import TrainingConfig
@@ -119,6 +120,9 @@ class ProjectConfig(Record):
     )
     ensemble: EnsembleConfig | None = Field(
         None, description="its assets are in the graph if given; nexusflow ensemble needs none"
+    )
+    optimization: OptimizationConfig | None = Field(
+        None, description="its assets are in the graph if given; nexusflow optimize needs none"
     )
     root: Path = Field(Path(), exclude=True)
 
@@ -217,6 +221,11 @@ def ablation_of(project: ProjectConfig) -> AblationConfig:
 def ensemble_of(project: ProjectConfig) -> EnsembleConfig:
     """What the project's ensemble is made of; as usual if the file does not say."""
     return project.ensemble or EnsembleConfig()
+
+
+def optimization_of(project: ProjectConfig) -> OptimizationConfig:
+    """How the project's models are made smaller; as usual if the file does not say."""
+    return project.optimization or OptimizationConfig()
 
 
 def pretraining_of(project: ProjectConfig) -> PretrainingConfig:

@@ -24,6 +24,9 @@ class FeedForwardConfig(Record):
     stochastic_depth: float = Field(
         0.0, ge=0, lt=1, description="share of samples that skip the block in training"
     )
+    hidden_share: float = Field(
+        1.0, gt=0, le=1, description="of the usual hidden features; pruning leaves fewer"
+    )
 
 
 USUAL = FeedForwardConfig()
@@ -47,7 +50,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.config = config
         gated = config.activation.is_gated
-        inner = hidden if gated else hidden * 3 // 2
+        inner = max(1, round((hidden if gated else hidden * 3 // 2) * config.hidden_share))
         self.norm = build_norm(config.norm, width)
         self.up = nn.Linear(width, 2 * inner if gated else inner)
         self.dropout = nn.Dropout(dropout)

@@ -24,6 +24,7 @@ STAGES = (
     "raw", "validated", "aligned", "tokenized", "trained", "optimized", "evaluated", "served",
 )  # fmt: skip
 EVERYTHING, ABLATION, ENSEMBLE = "everything", "ablation", "ensemble"
+OPTIMIZATION = "optimization"
 
 
 class Doing(NamedTuple):

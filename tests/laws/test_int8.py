@@ -107,7 +107,7 @@ def test_a_parameter_named_scale_is_only_a_parameter():
     assert list(dequantize_weights(quantize_weights(state, keep=_nothing))) == list(state)
 
 
-@pytest.mark.parametrize("change", ["missing", "shape", "dtype", "twice"])
+@pytest.mark.parametrize("change", ["missing", "shape", "dtype", "twice", "vector"])
 def test_a_damaged_pair_is_refused(change):
     packed = quantize_weights({"w": torch.randn(3, 5)}, keep=_nothing)
     if change == "missing":
@@ -116,6 +116,9 @@ def test_a_damaged_pair_is_refused(change):
         packed["w.scale"] = torch.ones(5)
     elif change == "dtype":
         packed["w.int8"] = packed["w.int8"].float()
+    elif change == "vector":
+        packed["w.int8"] = torch.zeros(200_000, dtype=torch.int8)
+        packed["w.scale"] = torch.ones(200_000)
     else:
         packed["w"] = torch.randn(3, 5)
     with pytest.raises(ArtifactError, match="w"):
@@ -126,7 +129,7 @@ def test_matrices_take_about_a_quarter_of_the_bytes():
     state = _model().state_dict()
     packed = load(save(quantize_weights(state, keep=_nothing)))
     assert matrix_bytes(state) == 4 * (64 * 128 + 128 * 3)
-    assert matrix_bytes(packed) == 64 * 128 + 128 * 3 + 4 * (128 + 3)
+    assert matrix_bytes(packed) == 64 * 128 + 128 * 3 + 2 * (128 + 3)
 
 
 def test_the_report_counts_what_is_on_disk(tmp_path):
@@ -152,3 +155,9 @@ def test_latency_counts_the_calls_it_times():
     found = measure_latency(lambda: seen.append(1), calls=7, warm_up=2)
     assert len(seen) == 9
     assert 0 < found.p50_ms <= found.p95_ms
+
+
+def test_scales_of_float32_are_read_as_well():
+    packed = quantize_weights({"w": torch.randn(3, 5)}, keep=_nothing)
+    older = packed | {"w.scale": packed["w.scale"].float()}
+    assert torch.equal(dequantize_weights(older)["w"], dequantize_weights(packed)["w"])

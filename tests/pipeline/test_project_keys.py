@@ -136,6 +136,15 @@ training:
   seed: 1
 mlops: {experiment_name: shops}
 ensemble: {seeds: 3, judged_seeds: 1}
+optimization:
+  stages: prune, finetune
+  largest_loss: 0.01
+  target_size_mb: 2
+  amount: 0.2
+  criterion: wanda
+  epochs: 1
+  student_share: 0.2
+  student_epochs: 3
 raw_folder: data/elsewhere
 schedule: {cron: "0 4 * * *", timezone: Europe/Berlin}
 pretraining: {epochs: 2, hidden_share: 0.2, lr: 0.01, label_shares: [0.5, 1.0]}

@@ -29,8 +29,8 @@ def test_a_model_that_is_not_fitted_says_so(ask):
 
 
 def test_an_unknown_method_is_refused():
-    with pytest.raises(ConfigurationError, match="pruning"):
-        nexus_model.optimize_model(fitted(), method="pruning")
+    with pytest.raises(ConfigurationError, match="shrinking"):
+        nexus_model.optimize_model(fitted(), method="shrinking")
 
 
 def test_a_missing_a_wrong_and_a_cut_file_are_three_errors(tmp_path):
