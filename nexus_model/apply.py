@@ -32,7 +32,9 @@ def predict_samples(
     ``cycles`` overrides the configured number of refinements.
     """
     was_training = model.training
-    model.eval()
+    # Walking all modules costs milliseconds, more than predicting a few samples should.
+    if was_training:
+        model.eval()
     found = np.zeros((len(chosen_B), *([task.outputs] * (task.outputs > 1))), np.float32)
     asked = np.arange(len(chosen_B))
     if model.config.cohort:
@@ -45,5 +47,6 @@ def predict_samples(
             batch = build_batch(tensors, chosen_B[part], model.config.parent_hops)
             raw_BY = model(moved(batch, device_of(model)), cycles)
             found[part] = prediction(task, raw_BY, scale).cpu().numpy()
-    model.train(was_training)
+    if was_training:
+        model.train()
     return found

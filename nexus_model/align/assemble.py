@@ -83,20 +83,30 @@ def load_frames(con: Connection, recipe: Recipe, frames: Mapping[str, Any]) -> f
             told = f"table {table.name} was not given: predictions are made without it"
             warnings.warn(told, MissingTableWarning, stacklevel=2)
             named[table.name] = pa.table({c.name: pa.nulls(0) for c in table.columns})
-        _load_frame(con, table, _as_arrow(table.name, named[table.name]))
+        load_frame(con, table, as_arrow(table.name, named[table.name]))
     entity = recipe.entity
     check_unique(con, f"validated.{quoted(entity.name)}", entity.name, entity.primary_key)
     return absent
 
 
-def _as_arrow(table: str, frame: Any) -> pa.Table:
+def as_arrow(table: str, frame: Any) -> pa.Table:
+    """A pandas, polars or Arrow frame as an Arrow table.
+
+    Raises:
+        DataError: a column holds values of several types.
+    """
     try:
         return pa.table(frame)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise DataError(f"a column holds values of several types: {error}", table=table) from error
 
 
-def _load_frame(con: Connection, table: RawTable, frame: pa.Table) -> None:
+def load_frame(con: Connection, table: RawTable, frame: pa.Table) -> None:
+    """A raw table as ``validated.<name>``, its columns cast to the recipe's types.
+
+    Raises:
+        DataError: a column is missing or does not cast.
+    """
     for column in table.columns:
         if column.name not in frame.column_names:
             raise DataError("column is missing", table=table.name, column=column.name)

@@ -1,30 +1,23 @@
 """Predictor: raw frames in, predictions out, in the order of the entity table's rows."""
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, assert_never
 
 import numpy as np
 import pyarrow as pa
 
-from nexus_model.align.assemble import (
-    build_aligned,
-    closed_database,
-    entity_rows,
-    load_frames,
-    sample_times,
-)
-from nexus_model.align.relate import quoted
 from nexus_model.apply import predict_samples
 from nexus_model.artifact.model_file import NexusFlowModelArtifact
 from nexus_model.optimize.int8 import dequantize_weights
 from nexus_model.schema import ConfigurationError, DataError, TaskKind
+from nexus_model.serve.reading import Asked, Question, Read, read_questions
+from nexus_model.serve.staged import StagedDatabase
 from nexus_model.tokenize.batch import TaskTensors
-from nexus_model.tokenize.prepare import index_paths, task_tensors
 
 Cutoff = dt.datetime | dt.date | str | None
-Asked = set[Any] | np.ndarray | None
 
 
 class Predictor:
@@ -33,6 +26,7 @@ class Predictor:
     def __init__(self, artifact: NexusFlowModelArtifact) -> None:
         self.artifact = artifact
         self.model = artifact.build()
+        self.staged = StagedDatabase(artifact.recipe)
 
     @property
     def reads_cohorts(self) -> bool:
@@ -98,24 +92,54 @@ class Predictor:
             DataError: as ``predict``, or an entity that is asked about is not in the frame.
             ConfigurationError: as ``predict``.
         """
-        recipe, moment = self.artifact.recipe, self._moment(cutoff)
+        found = self.read_several([self.question(frames, cutoff, as_of, asked)])
+        return found.keys[0], found.tensors
+
+    def question(
+        self,
+        frames: Mapping[str, Any],
+        cutoff: Cutoff = None,
+        as_of: Cutoff = None,
+        asked: Asked = None,
+    ) -> Question:
+        """A request checked and typed; arguments and errors as ``read``."""
+        moment = self._moment(cutoff)
         known = None if as_of is None else self._moment(as_of)
-        keys = ", ".join(quoted(column) for column in recipe.entity.primary_key)
-        con = closed_database()
-        try:
-            absent = load_frames(con, recipe, frames)
-            build_aligned(con, recipe, moment)
-            rows_B = entity_rows(con, recipe)
-            entities = con.sql(
-                f"select {keys} from validated.{quoted(recipe.entity.name)}"
-            ).to_arrow_table()
-            chosen_B = _chosen(recipe.entity.name, entities, rows_B, asked)
-            times = sample_times(rows_B[chosen_B], moment, known)
-            indexes = index_paths(con, recipe, times)
-            tensors = task_tensors(con, recipe, self.artifact.tokenizer, times, indexes)
-        finally:
-            con.close()
-        return entities.take(chosen_B), tensors._replace(absent=absent)
+        return Question(self.staged.typed(frames), moment, known, asked)
+
+    def read_several(self, questions: Sequence[Question]) -> Read:
+        """The samples of questions that give the same tables, each from its own rows alone.
+
+        Raises:
+            DataError: as ``read``; which request it is about is not said, so ask it alone.
+            ValueError: there are several and they cannot be read together.
+        """
+        return read_questions(self.staged, self.artifact.tokenizer, questions)
+
+    def together(self, question: Question) -> Hashable | None:
+        """Questions with the same value may be answered together; None is answered alone."""
+        if self.reads_cohorts or not self.staged.takes_several:
+            return None
+        return question.given.absent
+
+    def answer(self, questions: Sequence[Question]) -> list[pa.Table]:
+        """One table of predictions per question, as ``predict`` gives it, in one forward pass.
+
+        Raises:
+            DataError: as ``predict``; which request it is about is not said, so ask it alone.
+        """
+        found = self.read_several(questions)
+        return self.answers_of(found)
+
+    def answers_of(self, read: Read) -> list[pa.Table]:
+        """Predictions of samples that were read, one table per question."""
+        every_B = np.arange(read.starts[-1])
+        task, scale = self.artifact.recipe.task, self.artifact.tokenizer.label
+        predicted = predict_samples(self.model, read.tensors, every_B, task, scale)
+        return [
+            self._as_table(keys, predicted[start:stop])
+            for keys, (start, stop) in zip(read.keys, pairwise(read.starts), strict=True)
+        ]
 
     def _predict(
         self, frames: Mapping[str, Any], cutoff: Cutoff, as_of: Cutoff, asked: Asked
@@ -163,22 +187,6 @@ class Predictor:
         for index, name in enumerate(names):
             table = table.append_column(name, pa.array(found[:, index].astype(np.float64)))
         return table
-
-
-def _chosen(table: str, entities: pa.Table, rows_B: np.ndarray, asked: Asked) -> np.ndarray:
-    """Places of those asked about among the entities."""
-    if asked is None:
-        return np.arange(len(rows_B))
-    if isinstance(asked, np.ndarray):
-        return np.flatnonzero(np.isin(rows_B, asked))
-    columns = [column.to_pylist() for column in entities.columns]
-    known = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
-    lost = sorted(asked - set(known), key=str)
-    if lost:
-        raise DataError(
-            "is asked about and has no row", table=table, rows=len(lost), example=lost[0]
-        )
-    return np.flatnonzero([key in asked for key in known])
 
 
 def load_model(path: Path | str) -> Predictor:

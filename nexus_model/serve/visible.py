@@ -1,0 +1,114 @@
+"""Point-in-time indexes from arrays: what ``align/index.py`` finds in a database, without one.
+
+B samples, R rows of a table, N rows of all samples one after another. A table sorted by
+(parent, time, row) makes what one sample may see a contiguous slice, found by binary search.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from nexus_model.align.index import NEVER, PathIndex, Requests, SampleTimes
+from nexus_model.align.paths import Hop
+from nexus_model.align.recipe import PathPlan, Recipe
+from nexus_model.schema import DatabaseSpec
+
+Array: TypeAlias = np.ndarray
+
+
+class Linked(NamedTuple):
+    """What an index is made from: times ``[R]`` and links ``[R, P]`` by table."""
+
+    database: DatabaseSpec
+    times: Mapping[str, Array]
+    links: Mapping[str, Array]
+
+
+def visible_rows(recipe: Recipe, linked: Linked, times: SampleTimes) -> tuple[PathIndex, ...]:
+    """The index of every path of the recipe."""
+    return tuple(_index_path(linked, plan, times) for plan in recipe.plans)
+
+
+def _index_path(linked: Linked, plan: PathPlan, times: SampleTimes) -> PathIndex:
+    count = len(times.entity_B)
+    requests = Requests(np.arange(count), times.entity_B)
+    if not plan.path.hops:
+        requests = _known(linked, plan.path.table, requests, times.as_of_B)
+    for hop in plan.path.hops:
+        if hop.direction == "down":
+            requests = _down(linked, hop, requests, times.as_of_B, plan.max_rows)
+        else:
+            requests = _up(linked, hop, requests, times.as_of_B)
+    return _newest(linked, plan, requests, count)
+
+
+def _down(linked: Linked, hop: Hop, requests: Requests, as_of_B: Array, max_rows: int) -> Requests:
+    """From rows to the newest visible rows that reference them; a row without a time is oldest."""
+    time_R, parent_R = linked.times[hop.table], linked.links[hop.table][:, hop.key]
+    # Samples without a cutoff see every row, those without a time included.
+    timed = linked.database[hop.table].time_column is not None and not (as_of_B == NEVER).all()
+    rows = np.flatnonzero((parent_R >= 0) & ((time_R != NEVER) | (not timed)))
+    moment = np.where(time_R[rows] == NEVER, -NEVER, time_R[rows])
+    order = np.lexsort((rows, moment, parent_R[rows]))
+    rows, moment, parent = rows[order], moment[order], parent_R[rows[order]]
+    asked = requests.row_N
+    start_N = np.searchsorted(parent, asked, side="left")
+    if timed:
+        moments, rank = np.unique(moment, return_inverse=True)
+        # One number per (parent, moment); rows of one moment are never split.
+        scale = len(moments) + 1
+        limit_N = np.searchsorted(moments, as_of_B[requests.sample_N], side="right")
+        stop_N = np.searchsorted(parent * scale + rank, asked * scale + limit_N, side="left")
+    else:
+        stop_N = np.searchsorted(parent, asked, side="right")
+    at_N, which_N = _expand(np.maximum(start_N, stop_N - max_rows), stop_N)
+    return Requests(requests.sample_N[which_N], rows[at_N])
+
+
+def _up(linked: Linked, hop: Hop, requests: Requests, as_of_B: Array) -> Requests:
+    """From rows to the distinct rows they reference, if those are known."""
+    row_N = linked.links[hop.table][:, hop.key][requests.row_N]
+    linked_N = row_N >= 0
+    found = Requests(requests.sample_N[linked_N], row_N[linked_N])
+    pairs = np.unique(np.stack(_known(linked, hop.reaches, found, as_of_B)), axis=1)
+    return Requests(pairs[0], pairs[1])
+
+
+def _known(linked: Linked, table: str, requests: Requests, as_of_B: Array) -> Requests:
+    """The requests whose row is not later than what its sample knows."""
+    if linked.database[table].time_column is None:
+        return requests
+    keep_N = linked.times[table][requests.row_N] <= as_of_B[requests.sample_N]
+    return Requests(requests.sample_N[keep_N], requests.row_N[keep_N])
+
+
+def _newest(linked: Linked, plan: PathPlan, requests: Requests, count: int) -> PathIndex:
+    """Each sample's rows by time, without repeats, the newest of them."""
+    sample_N, row_N = requests
+    if len(plan.path.hops) > 1:
+        pairs = np.unique(np.stack([sample_N, row_N]), axis=1)
+        sample_N, row_N = pairs[0], pairs[1]
+        timed = linked.database[plan.path.table].time_column is not None
+        time_N = linked.times[plan.path.table][row_N] if timed else row_N
+        time_N = np.where(time_N == NEVER, -NEVER, time_N)
+        order = np.lexsort((row_N, time_N, sample_N))
+        sample_N, row_N = sample_N[order], row_N[order]
+    counts_B = np.bincount(sample_N, minlength=count)
+    stop_B = np.cumsum(counts_B)
+    start_B = stop_B - np.minimum(counts_B, plan.max_rows)
+    at_N, _ = _expand(start_B, stop_B)
+    offsets_B = np.concatenate([[0], np.cumsum(stop_B - start_B)])
+    return PathIndex(offsets_B.astype(np.int64), row_N[at_N].astype(np.int64))
+
+
+def _expand(start_N: Array, stop_N: Array) -> tuple[Array, Array]:
+    """Positions ``start..stop`` of every slice one after another, and the slice each is of.
+
+    >>> _expand(np.array([0, 5]), np.array([2, 6]))[0].tolist()
+    [0, 1, 5]
+    """
+    length_N = stop_N - start_N
+    which = np.repeat(np.arange(len(length_N)), length_N)
+    before_N = np.cumsum(length_N) - length_N
+    return np.arange(len(which)) - before_N[which] + start_N[which], which

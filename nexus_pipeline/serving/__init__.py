@@ -1,0 +1,1 @@
+"""Serving: the HTTP interface of one model, and its client."""
