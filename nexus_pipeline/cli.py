@@ -1,5 +1,6 @@
 """The ``nexusflow`` command: init, validate, train, evaluate, predict, inspect, ablate,
-ensemble, generate, ui.
+ensemble, optimize, generate, serve, ui; artifact keys, sign, verify, encrypt, decrypt, schema;
+models list, compare, promote, rollback.
 
 Exit codes: 0 done, 1 a bug or a failed check, 2 configuration, 3 data, 4 training.
 """
@@ -8,15 +9,18 @@ import atexit
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from nexus_model.schema import NexusError
+from nexus_pipeline.artifact_files import COMMANDS as ARTIFACT_COMMANDS
 from nexus_pipeline.project import DEFAULT_FILE
+from nexus_pipeline.registry_commands import COMMANDS as MODEL_COMMANDS
 
 ProjectOption = Annotated[
     Path, typer.Option("--project", "-p", help="project file", envvar="NEXUS_PROJECT")
@@ -188,6 +192,24 @@ def _make_apart(file: Path, task: str | None, job: str) -> None:
 
 
 @app.command()
+def optimize(
+    project: ProjectOption = Path(DEFAULT_FILE),
+    task: Annotated[str | None, typer.Option(help="one task only")] = None,
+) -> None:
+    """Make each model smaller as the project file's optimization asks; print what was measured.
+
+    Example: nexusflow optimize --project nexusflow.yaml --task dnf
+    """
+    from nexus_pipeline.defs.making import STAGES
+    from nexus_pipeline.defs.optimized import optimize_models
+    from nexus_pipeline.run import materialize
+
+    with told():
+        config = materialize(project, stages=STAGES[:6], task=task)
+        optimize_models(config, [task] if task else config.task_names, typer.echo)
+
+
+@app.command()
 def generate(
     kind: Annotated[str, typer.Argument(help="what to generate: shop")],
     rows: Annotated[int, typer.Option(help="customers")] = 4000,
@@ -208,6 +230,28 @@ def generate(
 
 
 @app.command()
+def serve(
+    model: Annotated[Path | None, typer.Option(help="a .nxf file")] = None,
+    registered: Annotated[str | None, typer.Option(help="registered model; its champion")] = None,
+    project: Annotated[Path | None, typer.Option(help="project file: look rows up by key")] = None,
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes any free port")] = 8000,
+    max_body_mb: Annotated[float, typer.Option(help="largest request")] = 32,
+    timeout_s: Annotated[float, typer.Option(help="longest time to an answer")] = 10,
+    token_file: Annotated[Path | None, typer.Option(help="else NEXUS_SERVE_TOKEN")] = None,
+) -> None:
+    """Serve predictions over HTTP; a new champion takes over while requests go on.
+
+    Example: nexusflow serve --model model.nxf --port 8000
+    """
+    from nexus_pipeline.serve_model import serve_model, serve_settings
+
+    with told():
+        settings = serve_settings(host, port, max_body_mb, timeout_s)
+        serve_model(model, registered, project, token_file, settings)
+
+
+@app.command()
 def ui(
     project: ProjectOption = Path(DEFAULT_FILE),
     dagster_port: Annotated[int, typer.Option(help="port of the Dagster page")] = 3000,
@@ -221,6 +265,27 @@ def ui(
 
     with told():
         serve_pages(project, dagster_port, mlflow_port)
+
+
+def _telling(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with a user's error shown as one message."""
+
+    @wraps(command)
+    def run(*given: Any, **named: Any) -> None:
+        with told():
+            command(*given, **named)
+
+    return run
+
+
+artifact_app = typer.Typer(no_args_is_help=True, help="Sign, verify, encrypt, decrypt .nxf files.")
+app.add_typer(artifact_app, name="artifact")
+for _command in ARTIFACT_COMMANDS:
+    artifact_app.command()(_telling(_command))
+models_app = typer.Typer(no_args_is_help=True, help="List, compare, promote, roll back models.")
+app.add_typer(models_app, name="models")
+for _name, _asked in MODEL_COMMANDS.items():
+    models_app.command(_name)(_telling(_asked))
 
 
 def main() -> None:

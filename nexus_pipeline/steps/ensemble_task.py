@@ -83,17 +83,11 @@ def ensemble_task(
         )
     runs = {baseline.name: baseline.by_run for baseline in found}
     costs = {b.name: (b.seconds, b.cpu_seconds) for b in found}
-    kind, validation_B = recipe.task.kind, splits[Split.VALIDATION]
+    kind = recipe.task.kind
     runs[MODEL] = np.stack([member.prediction for member in members])
     averaged_B = _averaged(runs[MODEL])
     boosted_B = runs[OPPONENT].mean(axis=0)
-    weight = steady_weight(
-        kind,
-        averaged_B[validation_B],
-        boosted_B[validation_B],
-        label_B[validation_B],
-        splits.moments_B[validation_B],
-    )
+    weight = _weight(kind, averaged_B, boosted_B, label_B, splits)
     runs[AVERAGED] = averaged_B[None]
     runs[STACK] = blend(kind, averaged_B, boosted_B, weight)[None]
     spent = np.sum([(m.training.seconds, m.training.cpu_seconds) for m in members], axis=0)
@@ -141,6 +135,15 @@ def _members(
         log.line(f"ensemble/{task}: training {number + 1} of {config.seeds}")
         members.append(train_member(project, task, splits, folder, upstream, seed, epochs, log))
     return members
+
+
+def _weight(
+    kind: TaskKind, model_B: np.ndarray, boosted_B: np.ndarray, label_B: np.ndarray, splits: Splits
+) -> float:
+    """The model's in the stack, chosen on validation samples."""
+    asked_B = splits[Split.VALIDATION]
+    moments_B = splits.moments_B[asked_B]
+    return steady_weight(kind, model_B[asked_B], boosted_B[asked_B], label_B[asked_B], moments_B)
 
 
 def _averaged(by_run: np.ndarray) -> np.ndarray:

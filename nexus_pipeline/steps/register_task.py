@@ -14,6 +14,7 @@ from nexus_pipeline.steps.evaluate_task import MODEL, read_evaluation
 from nexus_pipeline.steps.optimize_task import FULL, artifact_folder
 from nexus_pipeline.steps.serve_task import (
     CHALLENGER,
+    CHAMPION,
     latest_moment,
     model_name,
     raw_frames,
@@ -47,8 +48,8 @@ def register_task(
 
     evaluation = read_evaluation(project, task)
     recipe, frames = read_recipe(project, task), raw_frames(project, task, store)
-    name, own = model_name(project, task), {**tags, **_version_tags(project, task)}
-    client = MlflowClient(tracking_uri=uri)
+    name, client = model_name(project, task), MlflowClient(tracking_uri=uri)
+    own = {**tags, **_version_tags(project, task)}
     moment = latest_moment(recipe, store)
     cutoff = {"cutoff": "" if moment is None else moment.isoformat()}
     with tracking_at(uri), mlflow.start_run(run_id=run_id), _without_hints():
@@ -66,6 +67,8 @@ def register_task(
     version = str(logged.registered_model_version)
     for key, value in own.items():
         client.set_model_version_tag(name, version, key, value)
+    parent = client.get_registered_model(name).aliases.get(CHAMPION)
+    client.set_model_version_tag(name, version, "parent_version", str(parent or ""))
     client.set_registered_model_alias(name, CHALLENGER, version)
     registration = Registration(
         name=name, version=version, artifact_sha256=evaluation.artifact_sha256

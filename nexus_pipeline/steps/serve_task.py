@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 CHALLENGER, CHAMPION = "challenger", "champion"
+GATE, BEFORE = "gate", "champion_before"
 ENTITY_BASELINES = ("majority_or_mean", "entity_last", "entity_mean")
 
 
@@ -155,14 +156,14 @@ def promote_task(project: ProjectConfig, task: str, uri: str) -> tuple[Stored, P
             version=version, champion_before=before, champion_after=before, reason="is champion"
         )
         return written(project, task, "promotion", promotion), promotion
-    rival = None if champion is None else Gate.model_validate_json(champion.tags["gate"])
+    rival = None if champion is None else Gate.model_validate_json(champion.tags[GATE])
     gate = open_gate(project, task, version, rival)
     if challenger.tags.get("artifact_sha256") != gate.artifact_sha256:
         told = "the evaluation is of another artifact than the registered version"
         gate = gate.model_copy(update={"passed": False, "reason": told})
-    client.set_model_version_tag(name, version, "gate", gate.model_dump_json())
+    client.set_model_version_tag(name, version, GATE, gate.model_dump_json())
     if gate.passed:
-        client.set_registered_model_alias(name, CHAMPION, version)
+        move_champion(client, name, version, before)
     promotion = Promotion(
         version=version,
         champion_before=before,
@@ -170,6 +171,12 @@ def promote_task(project: ProjectConfig, task: str, uri: str) -> tuple[Stored, P
         reason=gate.reason,
     )
     return written(project, task, "promotion", promotion), promotion
+
+
+def move_champion(client: Any, name: str, version: str, before: str | None) -> None:
+    """Make a version champion and note whom it took over from, so that there is a way back."""
+    client.set_model_version_tag(name, version, BEFORE, before or "")
+    client.set_registered_model_alias(name, CHAMPION, version)
 
 
 def _champion(client: Any, name: str) -> Any | None:

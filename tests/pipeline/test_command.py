@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from nexus_pipeline import cli
 
-COMMANDS = ("init", "validate", "train", "evaluate", "predict", "inspect", "ui")
+COMMANDS = ("init", "validate", "train", "evaluate", "predict", "inspect", "serve", "ui")
 RUNNER = CliRunner()
 
 

@@ -1,0 +1,123 @@
+"""Commands about registered models: list, compare, promote, rollback."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nexus_pipeline.project import DEFAULT_FILE, ProjectConfig, load_project
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from nexus_pipeline.steps.registry import Difference, RegisteredVersion
+
+ProjectFile = Annotated[
+    Path, typer.Option("--project", "-p", help="project file", envvar="NEXUS_PROJECT")
+]
+Name = Annotated[str, typer.Argument(help="registered model, such as f1-dnf")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
+
+
+def list_models(project: ProjectFile = Path(DEFAULT_FILE), *, as_json: AsJson = False) -> None:
+    """Every version of the project's models: who is champion, what its gate said.
+
+    Example: nexusflow models list --project nexusflow.yaml
+    """
+    from nexus_pipeline.steps.registry import versions
+
+    config = load_project(project)
+    client = _client(config)
+    known = {model.name for model in client.search_registered_models()}
+    names = [name for name in _names(config) if name in known]
+    found = [version for name in names for version in versions(client, name)]
+    if as_json:
+        typer.echo(json.dumps([version.model_dump(mode="json") for version in found], indent=1))
+        return
+    if not found:
+        typer.echo("no version is registered; next: nexusflow train")
+    for version in found:
+        typer.echo(_line(version))
+
+
+def compare(
+    name: Name,
+    first: Annotated[str, typer.Argument(help="version or alias")],
+    second: Annotated[str, typer.Argument(help="version or alias")],
+    project: ProjectFile = Path(DEFAULT_FILE),
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """What changed between two versions: data, code, configuration, metrics.
+
+    Example: nexusflow models compare f1-dnf 1 champion
+    """
+    from nexus_pipeline.steps.registry import compare as compared
+
+    found = compared(_client(load_project(project)), name, first, second)
+    typer.echo(found.model_dump_json(indent=1) if as_json else _told(found))
+
+
+def promote(
+    name: Name,
+    version: Annotated[str, typer.Argument(help="version or alias")],
+    project: ProjectFile = Path(DEFAULT_FILE),
+) -> None:
+    """Make a version champion; refused unless the gate of that very version was open.
+
+    Example: nexusflow models promote f1-dnf 2
+    """
+    from nexus_pipeline.steps.registry import promote as promoted
+
+    typer.echo(_line(promoted(_client(load_project(project)), name, version)))
+
+
+def rollback(name: Name, project: ProjectFile = Path(DEFAULT_FILE)) -> None:
+    """Make the version champion again that the present champion took over from.
+
+    Example: nexusflow models rollback f1-dnf
+    """
+    from nexus_pipeline.steps.registry import roll_back
+
+    typer.echo(_line(roll_back(_client(load_project(project)), name)))
+
+
+def _client(project: ProjectConfig) -> "MlflowClient":
+    from nexus_pipeline.defs.resources import default_resources
+
+    client: MlflowClient = default_resources(project)["tracker"].tracker().client  # type: ignore[attr-defined]
+    return client
+
+
+def _names(project: ProjectConfig) -> list[str]:
+    from nexus_pipeline.steps.serve_task import model_name
+
+    return [model_name(project, task) for task in project.task_names]
+
+
+def _line(version: "RegisteredVersion") -> str:
+    gate, reason = version.gate, ""
+    if gate is not None:
+        reason = f"; {gate.metric} {gate.score:.4f} on validation, {gate.reason}"
+    commit = version.tags.get("git_commit", "")[:10] or "no commit"
+    made = f"{version.created:%Y-%m-%d %H:%M} UTC, {commit}"
+    return f"{version.name} {version.version} ({version.state}), {made}{reason}"
+
+
+def _told(difference: "Difference") -> str:
+    lines = [f"{difference.name}: version {difference.first} and version {difference.second}"]
+    for part in ("lineage", "metrics", "parameters"):
+        changed = getattr(difference, part)
+        lines.append(f"{part}: {'the same' if not changed else ''}".rstrip())
+        lines += [f"  {key}: {first} -> {second}" for key, (first, second) in changed.items()]
+    return "\n".join(lines)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "list": list_models,
+    "compare": compare,
+    "promote": promote,
+    "rollback": rollback,
+}

@@ -1,0 +1,167 @@
+"""The model registry as a production team uses it: list, compare, promote, roll back.
+
+Aliases say who is champion; tags of a version say where it comes from, whether its gate was open,
+and whom it took over from, so that there is always a way back.
+"""
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+from nexus_model.schema import ConfigurationError, Record
+from nexus_pipeline.steps.serve_task import BEFORE, CHAMPION, GATE, Gate, move_champion
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+class RegisteredVersion(Record):
+    """One version of a registered model; ``gate`` is None until somebody asked for promotion."""
+
+    name: str
+    version: str
+    aliases: tuple[str, ...]
+    created: dt.datetime
+    gate: Gate | None
+    tags: dict[str, str]
+    metrics: dict[str, float]
+    parameters: dict[str, str]
+
+    @property
+    def state(self) -> str:
+        """Its aliases, or what its gate said.
+
+        >>> now = dt.datetime(2026, 1, 1)
+        >>> RegisteredVersion(name="f1-dnf", version="1", aliases=(), created=now, gate=None,
+        ...                   tags={}, metrics={}, parameters={}).state
+        'not judged'
+        """
+        if self.aliases:
+            return ", ".join(self.aliases)
+        if self.gate is None:
+            return "not judged"
+        return "passed" if self.gate.passed else "refused"
+
+
+class Difference(Record):
+    """What two versions do not share, by what it is about; a value a version lacks is None."""
+
+    name: str
+    first: str
+    second: str
+    lineage: dict[str, tuple[str | None, str | None]]
+    metrics: dict[str, tuple[float | None, float | None]]
+    parameters: dict[str, tuple[str | None, str | None]]
+
+
+def versions(client: "MlflowClient", name: str) -> tuple[RegisteredVersion, ...]:
+    """Every version, the newest first.
+
+    Raises:
+        ConfigurationError: no model of this name is registered.
+    """
+    aliases = _registered(client, name).aliases
+    found = client.search_model_versions(f"name = '{name}'")
+    described = [_described(client, version, aliases) for version in found]
+    return tuple(sorted(described, key=lambda one: int(one.version), reverse=True))
+
+
+def compare(client: "MlflowClient", name: str, first: str, second: str) -> Difference:
+    """What changed from one version to another: data, code, configuration, metrics."""
+    one, other = (_version(client, name, version) for version in (first, second))
+    return Difference(
+        name=name,
+        first=one.version,
+        second=other.version,
+        lineage=_changed(one.tags, other.tags),
+        metrics=_changed(one.metrics, other.metrics),
+        parameters=_changed(one.parameters, other.parameters),
+    )
+
+
+def promote(client: "MlflowClient", name: str, version: str) -> RegisteredVersion:
+    """Make a version champion whose own gate was open.
+
+    Raises:
+        ConfigurationError: there is no such version, or its gate was not open, or the gate was of
+            another version or artifact.
+    """
+    asked = _version(client, name, version)
+    gate, said = asked.gate, f"{name} version {asked.version} is not promoted"
+    if gate is None:
+        raise ConfigurationError(f"{said}: it has passed no gate; `nexusflow train` judges it")
+    if not gate.passed:
+        raise ConfigurationError(f"{said}: {gate.reason}")
+    if (gate.version, gate.artifact_sha256) != (asked.version, asked.tags.get("artifact_sha256")):
+        told = f"its gate is of version {gate.version} and another artifact"
+        raise ConfigurationError(f"{said}: {told}")
+    champion = _registered(client, name).aliases.get(CHAMPION)
+    if champion is None or str(champion) != asked.version:
+        move_champion(client, name, asked.version, None if champion is None else str(champion))
+    return _version(client, name, version)
+
+
+def roll_back(client: "MlflowClient", name: str) -> RegisteredVersion:
+    """Make the version champion that the present champion took over from.
+
+    Raises:
+        ConfigurationError: there is no champion, nobody was champion before it, or that version is
+            no longer there.
+    """
+    champion = _registered(client, name).aliases.get(CHAMPION)
+    if champion is None:
+        raise ConfigurationError(f"{name} has no champion to roll back")
+    before = client.get_model_version(name, str(champion)).tags.get(BEFORE)
+    if not before:
+        raise ConfigurationError(f"{name}: nobody was champion before version {champion}")
+    former = _version(client, name, before)
+    client.set_registered_model_alias(name, CHAMPION, former.version)
+    client.set_model_version_tag(name, str(champion), "rolled_back", _now())
+    return _version(client, name, former.version)
+
+
+def _registered(client: "MlflowClient", name: str) -> Any:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_registered_model(name)
+    except MlflowException as error:
+        known = ", ".join(sorted(model.name for model in client.search_registered_models()))
+        told = f"known are: {known}" if known else "none is; `nexusflow train` registers one"
+        raise ConfigurationError(f"no model {name!r} is registered; {told}") from error
+
+
+def _version(client: "MlflowClient", name: str, version: str) -> RegisteredVersion:
+    """A version by its number, or by an alias."""
+    found = {one.version: one for one in versions(client, name)}
+    by_alias = {alias: one for one in found.values() for alias in one.aliases}
+    if version not in found | by_alias:
+        told = ", ".join([*sorted(found, key=int), *sorted(by_alias)])
+        raise ConfigurationError(f"{name} has no version {version!r}; it has {told}")
+    return (found | by_alias)[version]
+
+
+def _described(client: "MlflowClient", version: Any, aliases: dict[str, Any]) -> RegisteredVersion:
+    tags = dict(version.tags)
+    gate = tags.pop(GATE, None)
+    own = (alias for alias, number in aliases.items() if str(number) == str(version.version))
+    run = client.get_run(version.run_id) if version.run_id else None
+    return RegisteredVersion(
+        name=version.name,
+        version=str(version.version),
+        aliases=tuple(sorted(own)),
+        created=dt.datetime.fromtimestamp(version.creation_timestamp / 1000, dt.UTC),
+        gate=None if gate is None else Gate.model_validate_json(gate),
+        tags=tags,
+        metrics={} if run is None else dict(run.data.metrics),
+        parameters={} if run is None else dict(run.data.params),
+    )
+
+
+def _changed(one: dict[str, Any], other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    names = sorted(one.keys() | other.keys())
+    pairs = {name: (one.get(name), other.get(name)) for name in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
