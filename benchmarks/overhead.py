@@ -133,8 +133,9 @@ def optimized_and_evaluated(project: ProjectConfig, task: str, store: Store) -> 
 
 def served(project: ProjectConfig, task: str, store: Store) -> None:
     """A registered version, its promotion, its predictions."""
+    from nexus_pipeline.steps.predict_batch import predict_batch
     from nexus_pipeline.steps.register_task import register_task
-    from nexus_pipeline.steps.serve_task import predict_batch, promote_task
+    from nexus_pipeline.steps.serve_task import promote_task
 
     tracker = Tracker(project.root / ".nexus" / "mlflow" / "mlflow.db", "shop")
     with tracker.run("served") as run:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from nexus_pipeline.defs.making import ABLATION, ENSEMBLE, EVERYTHING, OPTIMIZATION, Making
+from nexus_pipeline.defs.making import ABLATION, BATCH, ENSEMBLE, EVERYTHING, OPTIMIZATION, Making
 from nexus_pipeline.project import ProjectConfig
 
 ABOUT = {
@@ -13,6 +13,7 @@ ABOUT = {
     ABLATION: "Every variant of the model, trained and compared on validation samples.",
     ENSEMBLE: "Several trainings of the model, averaged, alone and beside boosting.",
     OPTIMIZATION: "Every stage that makes a model smaller, up to the first that costs too much.",
+    BATCH: "Predictions of the champion as of the start of a day, one partition a day.",
 }
 
 

@@ -1,5 +1,6 @@
 """Making: one asset's work as data, and the one body that does it, or recognises it as done."""
 
+import datetime as dt
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ STAGES = (
     "raw", "validated", "aligned", "tokenized", "trained", "optimized", "evaluated", "served",
 )  # fmt: skip
 EVERYTHING, ABLATION, ENSEMBLE = "everything", "ablation", "ensemble"
-OPTIMIZATION = "optimization"
+OPTIMIZATION, BATCH = "optimization", "batch"
 
 
 class Doing(NamedTuple):
@@ -35,6 +36,7 @@ class Doing(NamedTuple):
     run: RunLog
     tracking_uri: str
     tags: Mapping[str, str]
+    day: str = ""
 
 
 class Made(NamedTuple):
@@ -48,9 +50,11 @@ class Making(NamedTuple):
     """One asset: its key, what it is made from, by which code and configuration, and how.
 
     ``code`` are source files and packages below the repository; ``also`` gives further content the
-    result depends on, such as the hash of a file, when the asset is about to be made. ``job`` is
-    who makes it: what is of another job than ``everything`` is made when it is asked for. What
-    belongs to some ``tasks`` only is left out of a run of another; none named, it is of all.
+    result depends on, such as the hash of a file, when the asset is about to be made; it is told
+    where the tracking server is. ``job`` is who makes it: what is of another job than
+    ``everything`` is made when it is asked for. What belongs to some ``tasks`` only is left out of
+    a run of another; none named, it is of all. What is made ``daily_from`` a date has a partition
+    for each day.
     """
 
     key: str
@@ -60,9 +64,10 @@ class Making(NamedTuple):
     code: tuple[str, ...]
     config: Mapping[str, Any]
     make: Callable[[Workshop, Doing], Made]
-    also: Callable[[Workshop], Mapping[str, str]] = lambda _: {}
+    also: Callable[[str], Mapping[str, str]] = lambda _: {}
     job: str = EVERYTHING
     tasks: frozenset[str] = frozenset()
+    daily_from: dt.date | None = None
 
     def is_of(self, task: str | None) -> bool:
         """Whether a run of this task, or of all, makes it."""
@@ -90,6 +95,7 @@ def build_asset(project: ProjectConfig, making: Making) -> dg.AssetsDefinition:
         kinds=set(making.kinds),
         description=making.description,
         code_version=versioned(making.code),
+        partitions_def=_days(making.daily_from),
     )
     def made(
         context: dg.AssetExecutionContext,
@@ -98,7 +104,8 @@ def build_asset(project: ProjectConfig, making: Making) -> dg.AssetsDefinition:
         progress: ProgressResource,
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         room = workshop(project, store, progress)
-        record, reused = make_or_reuse(making, room, tracker, context.run.run_id)
+        day = context.partition_key if context.has_partition_key else ""
+        record, reused = make_or_reuse(making, room, tracker, context.run.run_id, day)
         metadata = {**as_metadata(record.shown), **record.stored.facts}
         metadata |= {"location": record.stored.location, "seconds": record.seconds}
         if reused:
@@ -111,46 +118,53 @@ def build_asset(project: ProjectConfig, making: Making) -> dg.AssetsDefinition:
     return made
 
 
+def _days(first: dt.date | None) -> dg.DailyPartitionsDefinition | None:
+    return None if first is None else dg.DailyPartitionsDefinition(start_date=first.isoformat())
+
+
 def make_or_reuse(
-    making: Making, room: Workshop, tracker: TrackerResource, run_id: str
+    making: Making, room: Workshop, tracker: TrackerResource, run_id: str, day: str = ""
 ) -> tuple[MadeRecord, bool]:
-    """The record of a making: the former one if nothing it depends on changed, else a new one."""
+    """The record of a making: the former one if nothing it depends on changed, else a new one.
+
+    Each ``day`` of a making that has days has a record of its own.
+    """
+    key, runs = f"{making.key}/{day}".rstrip("/"), open_tracker(tracker.path, tracker.experiment)
     upstream = room.records.versions(making.upstream)
-    also = making.also(room)
+    also = making.also(runs.uri)
     print_ = fingerprint(versioned(making.code), making.config, {**upstream, **also})
-    former = room.records.read(making.key)
+    former = room.records.read(key)
     if former and former.fingerprint == print_ and is_there(room, former.stored):
-        room.progress.line(f"{making.key}: unchanged, reused")
+        room.progress.line(f"{key}: unchanged, reused")
         return former, True
-    room.progress.passing(f"{making.key} ...")
+    room.progress.passing(f"{key} ...")
     started = time.perf_counter()
     tags = {
         "dagster.run_id": run_id,
-        "dagster.asset_key": making.key,
+        "dagster.asset_key": key,
         "nexusflow.stage": making.stage,
         "nexusflow.fingerprint": print_,
         "nexusflow.code_version": versioned(making.code),
     }
-    runs = open_tracker(tracker.path, tracker.experiment)
     parent = runs.parent_run(run_id)
     status: Status = "FAILED"
     try:
-        with runs.run(making.key, parent, tags) as run:
-            made = making.make(room, Doing(print_, upstream, run, runs.uri, tags))
+        with runs.run(key, parent, tags) as run:
+            made = making.make(room, Doing(print_, upstream, run, runs.uri, tags, day))
             seconds = time.perf_counter() - started
             run.log_params(making.config)
             run.log_metrics({**numbers(made.stored.facts), "seconds": seconds})
-            run.log_dataset(making.key, made.stored.sha256, made.stored.location)
+            run.log_dataset(key, made.stored.sha256, made.stored.location)
         status = "FINISHED"
     except NexusError as error:
-        room.progress.line(f"{making.key}: failed: {error}")
+        room.progress.line(f"{key}: failed: {error}")
         raise dg.Failure(
             description=str(error), metadata={"exit_code": error.exit_code}, allow_retries=False
         ) from error
     finally:
         runs.finish_parent(run_id, status)
     record = MadeRecord(
-        key=making.key,
+        key=key,
         fingerprint=print_,
         stored=made.stored,
         run_id=run_id,
@@ -159,7 +173,7 @@ def make_or_reuse(
         shown={**made.shown, "url": run.url(tracker.ui_url)},
     )
     room.records.write(record)
-    room.progress.line(f"{making.key}: {made.stored.rows} rows, {seconds:.1f} s")
+    room.progress.line(f"{key}: {made.stored.rows} rows, {seconds:.1f} s")
     return record, False
 
 

@@ -25,7 +25,7 @@ def _raw_table(project: ProjectConfig, table: str) -> Making:
         reference = stored_table(room.store, f"raw.{table}", {"file_sha256": read.sha256})
         return Made(reference, table_shown(room.store, f"raw.{table}"))
 
-    def file_hash(room: Workshop) -> dict[str, str]:  # noqa: ARG001 - all makings are called alike
+    def file_hash(tracking_uri: str) -> dict[str, str]:  # noqa: ARG001 - all are called alike
         from nexus_pipeline.steps.csv_text import file_digest
 
         return {"file": file_digest(path) if path.is_file() else "missing"}

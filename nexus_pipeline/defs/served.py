@@ -1,12 +1,14 @@
 """Served: a registered version, the champion alias, and batch predictions of the champion."""
 
-from nexus_pipeline.defs.making import Doing, Made, Making
+from collections.abc import Mapping
+
+from nexus_pipeline.defs.making import BATCH, Doing, Made, Making
 from nexus_pipeline.defs.resources import Workshop
 from nexus_pipeline.project import ProjectConfig
 
 CODE = tuple(
     f"nexus_pipeline/{name}.py"
-    for name in ("steps/serve_task", "steps/register_task", "served_model")
+    for name in ("steps/serve_task", "steps/register_task", "steps/predict_batch", "served_model")
 )
 
 
@@ -15,7 +17,9 @@ def served_makings(project: ProjectConfig) -> list[Making]:
     makings = []
     for task in project.task_names:
         makings += [_registered(project, task), _promoted(project, task), _predicted(project, task)]
-    return makings
+    return makings + [
+        _predicted_daily(project, task) for task in project.task_names if project.tasks
+    ]
 
 
 def _registered(project: ProjectConfig, task: str) -> Making:
@@ -65,10 +69,16 @@ def _predicted(project: ProjectConfig, task: str) -> Making:
     name = project.project_name
 
     def make(room: Workshop, doing: Doing) -> Made:
-        from nexus_pipeline.steps.serve_task import predict_batch, prediction_preview
+        from nexus_pipeline.steps.predict_batch import predict_batch, prediction_preview
 
-        stored = predict_batch(project, task, room.store, doing.tracking_uri)
-        return Made(stored, {"rows": stored.rows, "preview": prediction_preview(project, task)})
+        stored = predict_batch(project, task, room.store, doing.tracking_uri, doing.day)
+        shown = prediction_preview(project, task, doing.day)
+        return Made(stored, {"rows": stored.rows, "preview": shown})
+
+    def champion(tracking_uri: str) -> Mapping[str, str]:
+        from nexus_pipeline.steps.predict_batch import champion_version
+
+        return champion_version(project, task, tracking_uri)
 
     return Making(
         key=f"{name}/served/predictions_{task}",
@@ -79,4 +89,18 @@ def _predicted(project: ProjectConfig, task: str) -> Making:
         code=CODE,
         config={},
         make=make,
+        also=champion,
+    )
+
+
+def _predicted_daily(project: ProjectConfig, task: str) -> Making:
+    """As the latest predictions, for a day; it reads the tables, so they are upstream."""
+    name, latest = project.project_name, _predicted(project, task)
+    return latest._replace(
+        key=f"{name}/served/predictions_daily_{task}",
+        description="The champion's prediction for every entity as of the start of a day, a "
+        "partition a day. Days the champion was trained on are no test of it.",
+        upstream=(*latest.upstream, f"{name}/aligned/database", f"{name}/aligned/samples_{task}"),
+        job=BATCH,
+        daily_from=project.split.test_from,
     )

@@ -12,10 +12,10 @@ from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps.align import read_recipe
 from nexus_pipeline.steps.evaluate_task import MODEL, read_evaluation
 from nexus_pipeline.steps.optimize_task import FULL, artifact_folder
+from nexus_pipeline.steps.predict_batch import latest_moment
 from nexus_pipeline.steps.serve_task import (
     CHALLENGER,
     CHAMPION,
-    latest_moment,
     model_name,
     raw_frames,
     written,

@@ -1,25 +1,20 @@
-"""Served: the gate that makes a version champion, and batch predictions of the champion."""
+"""Served: the gate that makes a version champion, and what a served model is compared with."""
 
 import datetime as dt
 import hashlib
-import json
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nexus_model.align.recipe import Recipe
 from nexus_model.align.relate import quoted
 from nexus_model.align.samples import Split
 from nexus_model.evaluate.metrics import Direction, direction_of
-from nexus_model.schema import Record
+from nexus_model.schema import ConfigurationError, Record
 from nexus_pipeline.project import ProjectConfig
-from nexus_pipeline.steps.align import folder_hash, read_recipe
+from nexus_pipeline.steps.align import read_recipe
 from nexus_pipeline.steps.evaluate_task import MODEL, read_evaluation
 from nexus_pipeline.steps.optimize_task import FULL, artifact_folder
-from nexus_pipeline.steps.stored import Fact, Stored, relative
+from nexus_pipeline.steps.stored import Stored, relative
 from nexus_pipeline.steps.tokenize_task import open_tensors_of, read_splits
 from nexus_pipeline.storage import Store
-from nexus_pipeline.tracking import tracking_at
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,26 +64,6 @@ def raw_frames(project: ProjectConfig, task: str, store: Store) -> dict[str, "pa
         }
 
 
-def latest_moment(recipe: Recipe, store: Store) -> dt.datetime | None:
-    """The moment to predict from: just after the newest row of the entity's own children."""
-    if recipe.cutoffs is None:
-        return None
-    with store.read() as con:
-        found = con.sql(f"select max(window_end) from aligned.{quoted(recipe.cutoffs)}").fetchall()
-    moment: dt.datetime = found[0][0]
-    return moment
-
-
-def last_cohort(recipe: Recipe, store: Store) -> list[Any]:
-    """Keys of those the task asked about at its last cutoff."""
-    keys = ", ".join(quoted(column) for column in recipe.entity.primary_key)
-    samples = f"aligned.{quoted('samples_' + recipe.task.name)}"
-    last = f"select max(cutoff) from {samples}"
-    with store.read() as con:
-        found = con.sql(f"select {keys} from {samples} where cutoff = ({last})").fetchall()
-    return [key[0] if len(key) == 1 else key for key in found]
-
-
 def written(project: ProjectConfig, task: str, name: str, record: Record) -> Stored:
     """Keep a record as JSON under ``data/served``."""
     folder = project.stage_folder("served", task)
@@ -108,8 +83,14 @@ def written(project: ProjectConfig, task: str, name: str, record: Record) -> Sto
 
 
 def read_promotion(project: ProjectConfig, task: str) -> "Promotion":
-    """The last promotion decision of a task."""
+    """The last promotion decision of a task.
+
+    Raises:
+        ConfigurationError: there was none.
+    """
     path = project.stage_folder("served", task) / "promotion.json"
+    if not path.is_file():
+        raise ConfigurationError(f"no version of {task} was judged yet; `nexusflow train` does")
     return Promotion.model_validate_json(path.read_text(encoding="utf-8"))
 
 
@@ -148,7 +129,7 @@ def promote_task(project: ProjectConfig, task: str, uri: str) -> tuple[Stored, P
 
     client, name = MlflowClient(tracking_uri=uri), model_name(project, task)
     challenger = client.get_model_version_by_alias(name, CHALLENGER)
-    champion = _champion(client, name)
+    champion = champion_of(client, name)
     before = None if champion is None else str(champion.version)
     version = str(challenger.version)
     if before == version:
@@ -179,74 +160,17 @@ def move_champion(client: Any, name: str, version: str, before: str | None) -> N
     client.set_registered_model_alias(name, CHAMPION, version)
 
 
-def _champion(client: Any, name: str) -> Any | None:
-    aliases = client.get_registered_model(name).aliases
+def champion_of(client: Any, name: str) -> Any | None:
+    """The version that is champion now, if any."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        aliases = client.get_registered_model(name).aliases
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
     return client.get_model_version_by_alias(name, CHAMPION) if CHAMPION in aliases else None
-
-
-def champion_artifact(project: ProjectConfig, task: str, uri: str) -> Path | None:
-    """The champion's ``.nxf`` file, fetched from the registry; None while nobody is champion."""
-    import mlflow
-    from mlflow import MlflowClient
-
-    name = model_name(project, task)
-    if _champion(MlflowClient(tracking_uri=uri), name) is None:
-        return None
-    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
-    with tracking_at(uri):
-        folder = mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{name}@{CHAMPION}")
-    return next(Path(folder).rglob("*.nxf"))
-
-
-def prediction_file(project: ProjectConfig, task: str) -> Path:
-    """Where batch predictions are."""
-    return project.stage_folder("served", task, "predictions") / "predictions.parquet"
-
-
-def predict_batch(project: ProjectConfig, task: str, store: Store, uri: str) -> Stored:
-    """Champion predictions for every entity at the latest moment, as Parquet.
-
-    A model that reads cohorts is asked about those who were asked about last.
-    While no version has passed the gate there are none: the reference says why and has no rows.
-    """
-    import pyarrow.parquet as pq
-
-    from nexus_model.serve.predictor import load_model
-
-    path, artifact = prediction_file(project, task), champion_artifact(project, task, uri)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    told: dict[str, Fact] = {}
-    rows = 0
-    if artifact is None:
-        path.unlink(missing_ok=True)
-        told["not_predicted"] = f"no champion: {read_promotion(project, task).reason}"
-    else:
-        predictor = load_model(artifact)
-        moment = latest_moment(predictor.artifact.recipe, store)
-        cohort = last_cohort(predictor.artifact.recipe, store) if predictor.reads_cohorts else None
-        found = predictor.predict(raw_frames(project, task, store), moment, entities=cohort)
-        pq.write_table(found, path)
-        rows = found.num_rows
-        told["cutoff"] = "" if moment is None else moment.isoformat()
-    (path.parent / "about.json").write_text(json.dumps(told), encoding="utf-8")
-    return Stored(
-        location=relative(path.parent, project.root),
-        sha256=folder_hash(path.parent),
-        rows=rows,
-        facts=told,
-    )
-
-
-def prediction_preview(project: ProjectConfig, task: str) -> str:
-    """The first predictions as Markdown; nothing while there are none."""
-    import polars as pl
-
-    if not prediction_file(project, task).is_file():
-        return ""
-    rows = pl.read_parquet(prediction_file(project, task)).head(5)
-    lines = ["| " + " | ".join(rows.columns) + " |", "|" + "---|" * len(rows.columns)]
-    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows.iter_rows()]
-    return "\n".join(lines)
 
 
 class ArtifactDifference(Record):

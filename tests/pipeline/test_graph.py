@@ -75,13 +75,17 @@ def test_retraining_waits_until_somebody_starts_it(found):
     assert [s.default_status for s in found.schedules] == [dg.DefaultScheduleStatus.STOPPED]
 
 
-def test_the_schedule_asks_for_a_run_of_everything(found):
+TASKS = ("position", "dnf", "top3")
+DAILY = {AssetKey(["f1", "served", f"predictions_daily_{task}"]) for task in TASKS}
+
+
+def test_the_schedule_asks_for_a_run_of_everything_but_single_days(found):
     [schedule] = found.schedules
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 3 * * 1", "UTC")
     job = found.resolve_job_def(schedule.job_name)
-    assert set(job.asset_layer.selected_asset_keys) == {
-        spec.key for spec in found.resolve_all_asset_specs()
-    }
+    every = {spec.key for spec in found.resolve_all_asset_specs()}
+    assert set(job.asset_layer.selected_asset_keys) == every - DAILY
+    assert every >= DAILY
     with dg.DagsterInstance.ephemeral() as instance:
         context = dg.build_schedule_context(instance, repository_def=found.get_repository_def())
         assert len(schedule.evaluate_tick(context).run_requests) == 1
@@ -90,12 +94,10 @@ def test_the_schedule_asks_for_a_run_of_everything(found):
 def test_an_ablation_that_is_asked_for_stands_aside_of_everything():
     project = load_project(ROOT / "nexusflow.yaml")
     found = build_definitions(project.model_copy(update={"ablation": AblationConfig()}))
-    aside = {
-        AssetKey(["f1", "evaluated", f"ablation_{task}"]) for task in ("position", "dnf", "top3")
-    }
+    aside = {AssetKey(["f1", "evaluated", f"ablation_{task}"]) for task in TASKS}
     every = {spec.key for spec in found.resolve_all_asset_specs()}
     job = found.resolve_job_def("f1_everything")
-    assert set(job.asset_layer.selected_asset_keys) == every - aside
+    assert set(job.asset_layer.selected_asset_keys) == every - aside - DAILY
     ablation = found.resolve_job_def("f1_ablation")
     assert set(ablation.asset_layer.selected_asset_keys) == aside
 

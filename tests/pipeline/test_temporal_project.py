@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import dagster as dg
 import duckdb
 import numpy as np
 import polars as pl
@@ -14,6 +15,9 @@ from typer.testing import CliRunner, Result
 from nexus_model import load_model
 from nexus_model.schema import DataError
 from nexus_pipeline import cli
+from nexus_pipeline.assembly import build_definitions
+from nexus_pipeline.project import load_project
+from nexus_pipeline.run import dagster_instance
 from nexus_pipeline.steps.serve_task import read_promotion
 from tests.pipeline.conftest import Shop, in_its_home, small_shop
 
@@ -197,6 +201,51 @@ def test_batch_predictions_are_for_the_latest_moment(shop: Shop) -> None:
         facts = shop.record(f"served/predictions_{task}").stored.facts
         if "not_predicted" not in facts:
             assert facts["cutoff"].startswith("2025-12-")
+
+
+def predicted_daily(shop: Shop, day: str) -> Path:
+    """One partition of the daily predictions, made through Dagster; its folder."""
+    patch = in_its_home(shop)
+    try:
+        project = load_project(shop.file)
+        # Whether the gate was open does not matter here: somebody has to be champion.
+        shop.tracker.client.set_registered_model_alias("shop-again", "champion", "1")
+        job = build_definitions(project).resolve_job_def("shop_batch")
+        with dagster_instance(project) as instance:
+            key = dg.AssetKey(["shop", "served", "predictions_daily_again"])
+            done = job.execute_in_process(
+                partition_key=day, instance=instance, asset_selection=[key]
+            )
+        assert done.success
+    finally:
+        patch.undo()
+    return shop.folder / f"data/served/shop/again/as_of_{day}"
+
+
+def test_predictions_of_a_day_see_nothing_later_and_are_the_same_again(shop: Shop) -> None:
+    folder = predicted_daily(shop, CUTOFF)
+    first = (folder / "predictions.parquet").read_bytes()
+    found = pl.read_parquet(folder / "predictions.parquet")
+    known = known_by(CUTOFF, raw_frames(shop))
+    asked = found["customer_id"].to_list()
+    model = load_model(artifact(shop, "again"))
+    told = pl.from_arrow(model.predict(known, cutoff=CUTOFF, entities=asked))
+    assert found["customer_id"].to_list() == told["customer_id"].to_list()
+    np.testing.assert_allclose(found["prediction"], told["prediction"], atol=1e-6)
+    told_of = {flag.split(":")[0] for flags in found["flags"] for flag in flags}
+    assert told_of <= {"no_history", "at_row_limit", "unknown_category"}
+    shutil.rmtree(folder)
+    predicted_daily(shop, CUTOFF)
+    assert (folder / "predictions.parquet").read_bytes() == first
+
+
+def test_a_day_is_predicted_once_until_something_changes(shop: Shop) -> None:
+    folder = predicted_daily(shop, "2025-11-20")
+    made = (folder / "predictions.parquet").stat().st_mtime_ns
+    predicted_daily(shop, "2025-11-20")
+    assert (folder / "predictions.parquet").stat().st_mtime_ns == made
+    days = {path.name for path in folder.parent.glob("as_of_*")}
+    assert f"as_of_{CUTOFF}" in days, "days are kept beside each other"
 
 
 def test_a_prediction_sees_nothing_later_than_its_cutoff(shop: Shop) -> None:

@@ -202,6 +202,15 @@ def test_a_label_is_not_overlooked_though_no_row_moves(copied: Shop) -> None:
     assert after["tokenized/churned"].data_version != before["tokenized/churned"].data_version
 
 
+def test_predictions_follow_the_alias_whoever_moved_it(copied: Shop) -> None:
+    before = copied.record("served/predictions_churned").stored
+    assert (before.rows > 0, before.facts["champion"]) == (True, "1")
+    copied.tracker.client.delete_registered_model_alias("shop-churned", "champion")
+    code, output = train(copied)
+    assert code == 0, output
+    assert copied.record("served/predictions_churned").stored.rows == 0
+
+
 def test_a_worse_challenger_is_not_promoted_and_the_champion_goes_on(copied: Shop) -> None:
     copied.say("epochs: 3", "epochs: 1")
     copied.say("lr: 0.01", "lr: 0.0000001")

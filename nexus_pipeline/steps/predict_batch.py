@@ -1,0 +1,158 @@
+"""Served: predictions of the champion for every entity, at the latest moment or as of a day."""
+
+import datetime as dt
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nexus_model.align.recipe import Recipe
+from nexus_model.align.relate import quoted
+from nexus_model.schema import DataError
+from nexus_pipeline.project import ProjectConfig
+from nexus_pipeline.steps.align import folder_hash
+from nexus_pipeline.steps.serve_task import (
+    CHAMPION,
+    champion_of,
+    model_name,
+    raw_frames,
+    read_promotion,
+)
+from nexus_pipeline.steps.stored import Fact, Stored, relative
+from nexus_pipeline.storage import Store
+from nexus_pipeline.tracking import tracking_at
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from nexus_model.serve.predictor import Predictor
+
+PREDICTIONS, FLAGS = "predictions.parquet", "flags"
+
+
+def latest_moment(recipe: Recipe, store: Store) -> dt.datetime | None:
+    """The moment to predict from: just after the newest row of the entity's own children."""
+    if recipe.cutoffs is None:
+        return None
+    with store.read() as con:
+        found = con.sql(f"select max(window_end) from aligned.{quoted(recipe.cutoffs)}").fetchall()
+    moment: dt.datetime = found[0][0]
+    return moment
+
+
+def last_cohort(recipe: Recipe, store: Store, moment: dt.datetime | None) -> list[Any]:
+    """Keys of those the task asked about at its last cutoff up to a moment.
+
+    Raises:
+        DataError: it asked about nobody until then.
+    """
+    keys = ", ".join(quoted(column) for column in recipe.entity.primary_key)
+    samples = f"aligned.{quoted('samples_' + recipe.task.name)}"
+    last = f"select max(cutoff) from {samples} where cutoff <= ?"
+    with store.read() as con:
+        found = con.execute(
+            f"select distinct {keys} from {samples} where cutoff = ({last}) order by all", [moment]
+        ).fetchall()
+    if not found:
+        raise DataError(
+            f"nobody was asked about until {moment}", table=f"samples_{recipe.task.name}"
+        )
+    return [key[0] if len(key) == 1 else key for key in found]
+
+
+def champion_artifact(project: ProjectConfig, task: str, uri: str) -> Path | None:
+    """The champion's ``.nxf`` file, fetched from the registry; None while nobody is champion."""
+    import mlflow
+    from mlflow import MlflowClient
+
+    name = model_name(project, task)
+    if champion_of(MlflowClient(tracking_uri=uri), name) is None:
+        return None
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+    with tracking_at(uri):
+        folder = mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{name}@{CHAMPION}")
+    return next(Path(folder).rglob("*.nxf"))
+
+
+def champion_version(project: ProjectConfig, task: str, uri: str) -> dict[str, str]:
+    """Which version is champion now: what predictions depend on besides the tables."""
+    from mlflow import MlflowClient
+
+    found = champion_of(MlflowClient(tracking_uri=uri), model_name(project, task))
+    return {"champion": "" if found is None else str(found.version)}
+
+
+def prediction_folder(project: ProjectConfig, task: str, day: str = "") -> Path:
+    """Where batch predictions are: the latest, or those as of a day."""
+    name = f"as_of_{day}" if day else "predictions"
+    return project.stage_folder("served", task, name)
+
+
+def predict_batch(
+    project: ProjectConfig, task: str, store: Store, uri: str, day: str = ""
+) -> Stored:
+    """Champion predictions for every entity as Parquet, at the latest moment or as a day begins.
+
+    Keys, prediction, and what somebody should know of it (``flags``), in the entity table's order.
+    A model that reads cohorts is asked about those who were asked about last. While no version has
+    passed the gate there are none: the reference says why and has no rows.
+    """
+    import pyarrow.parquet as pq
+
+    from nexus_model.serve.predictor import load_model
+
+    folder, artifact = prediction_folder(project, task, day), champion_artifact(project, task, uri)
+    folder.mkdir(parents=True, exist_ok=True)
+    told: dict[str, Fact] = {}
+    rows = 0
+    if artifact is None:
+        (folder / PREDICTIONS).unlink(missing_ok=True)
+        told["not_predicted"] = f"no champion: {read_promotion(project, task).reason}"
+    else:
+        predictor = load_model(artifact)
+        recipe = predictor.artifact.recipe
+        moment = dt.datetime.fromisoformat(day) if day else latest_moment(recipe, store)
+        cohort = last_cohort(recipe, store, moment) if predictor.reads_cohorts else None
+        found = flagged(predictor, raw_frames(project, task, store), moment, cohort)
+        pq.write_table(found, folder / PREDICTIONS)
+        rows = found.num_rows
+        told |= champion_version(project, task, uri)
+        told["cutoff"] = "" if moment is None else moment.isoformat()
+    (folder / "about.json").write_text(json.dumps(told), encoding="utf-8")
+    return Stored(
+        location=relative(folder, project.root),
+        sha256=folder_hash(folder),
+        rows=rows,
+        facts=told,
+    )
+
+
+def flagged(
+    predictor: "Predictor",
+    frames: dict[str, "pa.Table"],
+    moment: dt.datetime | None,
+    asked: list[Any] | None,
+) -> "pa.Table":
+    """Predictions with a column of flags."""
+    import pyarrow as pa
+
+    from nexus_model.serve.flags import sample_flags
+
+    chosen = None if asked is None else set(asked)
+    read = predictor.read_several([predictor.question(frames, moment, asked=chosen)])
+    flags = sample_flags(predictor.artifact.recipe, predictor.artifact.tokenizer, read)
+    (found,) = predictor.answers_of(read)
+    return found.append_column(FLAGS, pa.array(flags, pa.list_(pa.string())))
+
+
+def prediction_preview(project: ProjectConfig, task: str, day: str = "") -> str:
+    """The first predictions as Markdown; nothing while there are none."""
+    import polars as pl
+
+    file = prediction_folder(project, task, day) / PREDICTIONS
+    if not file.is_file():
+        return ""
+    rows = pl.read_parquet(file).head(5)
+    lines = ["| " + " | ".join(rows.columns) + " |", "|" + "---|" * len(rows.columns)]
+    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows.iter_rows()]
+    return "\n".join(lines)
