@@ -35,6 +35,7 @@ TABLES = (
     _table("fouls", {"minute": NUMBER}, keys=["games"], time="seen"),
     _table("prizes", {"worth": NUMBER}, keys=["players", "venues"]),
     _table("forms", {"points": NUMBER}, keys=["clubs"], time="at"),
+    _table("rounds", {"goals": NUMBER, "kind": CLASS}, keys=["leagues"], time="held"),
     _table("label_history_win", {"past_label": CLASS}, keys=["players"], time="window_end"),
 )
 DATABASE = DatabaseSpec(tables=TABLES)
@@ -42,7 +43,7 @@ TASK = TaskSpec(name="win", kind=TaskKind.BINARY, entity_table="players", horizo
 STATIC = TASK.model_copy(update={"horizon_days": None, "target_column": "role"})
 SIZES = {
     "leagues": 3, "players": 7, "venues": 5, "clubs": 3, "games": 97, "fouls": 61, "prizes": 17,
-    "forms": 41, "label_history_win": 43,
+    "forms": 41, "rounds": 29, "label_history_win": 43,
 }  # fmt: skip
 ARROW = {NUMBER: pa.float64(), CLASS: pa.string(), MOMENT: pa.timestamp("us"), TEXT: pa.string()}
 DAYS = (30, 90, 365)
@@ -124,6 +125,10 @@ class Reference:
             last = games[-1].cells[label][1] if games else None
             seen = self.children(table, key, last and int(last), cutoff, parents=False)
             yield f"games/{label}/{table}", seen, True
+
+        league = self.rows["players"][entity]["_fk_0"]
+        rounds = self.children("rounds", 0, league, cutoff, parents=False)
+        yield "leagues_id>leagues/rounds", rounds, False
 
     def features(self, sample):
         found = {}

@@ -5,10 +5,12 @@ Three sorts of path end at a table of many rows per sample:
 1. *direct*: rows that reference the entity (``race_results``);
 2. *two keys*: rows that reference such a row (``races/race_results`` of a circuit);
 3. *of the last parent*: the parent that the newest visible direct row names, and the rows that
-   reference it (``race_results/constructors/constructor_standings``: the present team's form).
+   reference it (``race_results/constructors/constructor_standings``: the present team's form);
+4. *of an own parent*: rows that reference what the entity references too (``airports/departures``
+   of a flight: what others did there).
 
 More than ``MOST_FEATURES`` are cut by rank: the statistic's own rank (``STATISTICS``), plus one for
-a path of sort 2 or 3, plus one for a column read from a row's parent; ties in declared order.
+a path of sorts 2 to 4, plus one for a column read from a row's parent; ties in declared order.
 """
 
 from collections.abc import Iterator
@@ -75,7 +77,8 @@ class AggregatePath(NamedTuple):
     """Rows of ``table`` found by its foreign key ``key``.
 
     ``through`` is the table between, reached from the entity by that table's ``through_key``.
-    ``anchor`` is the direct path and foreign key whose last value is used instead of the entity.
+    ``anchor`` is the direct path and foreign key whose last value is used instead of the entity,
+    ``own_key`` the entity's own foreign key that is.
     """
 
     name: str
@@ -86,6 +89,7 @@ class AggregatePath(NamedTuple):
     through: TableSpec | None = None
     through_key: int = 0
     anchor: tuple[str, str] | None = None
+    own_key: int | None = None
 
 
 class Feature(NamedTuple):
@@ -104,9 +108,14 @@ class Feature(NamedTuple):
 
 
 def aggregate_paths(database: DatabaseSpec, task: TaskSpec) -> list[AggregatePath]:
-    """Direct paths, then two-key paths, then those of the last parent."""
+    """Direct paths, two-key paths, those of the last parent, those of the entity's own parents."""
     direct = list(_direct(database, task))
-    return [*direct, *_two_keys(database, task, direct), *_of_last_parent(database, task, direct)]
+    return [
+        *direct,
+        *_two_keys(database, task, direct),
+        *_of_last_parent(database, task, direct),
+        *_of_own_parent(database, task),
+    ]
 
 
 def kept_features(paths: list[AggregatePath], *, room: int = MOST_FEATURES) -> list[Feature]:
@@ -205,12 +214,27 @@ def _of_last_parent(
                 )
 
 
+def _of_own_parent(database: DatabaseSpec, task: TaskSpec) -> Iterator[AggregatePath]:
+    for index, up in enumerate(database[task.entity_table].foreign_keys):
+        for table, key, name in _children(database, up.references_table):
+            if table.name == task.entity_table:
+                continue
+            yield AggregatePath(
+                name=f"{up.label}/{name}",
+                table=table,
+                key=key,
+                is_timed=_is_timed(task, table),
+                columns=tuple(own_columns(table, task)),
+                own_key=index,
+            )
+
+
 def _is_timed(task: TaskSpec, *tables: TableSpec) -> bool:
     return not is_static(task) and any(table.time_column for table in tables)
 
 
 def _features(path: AggregatePath) -> Iterator[Feature]:
-    further = int(path.through is not None or path.anchor is not None)
+    further = int((path.through, path.anchor, path.own_key) != (None, None, None))
     for column in (None, *path.columns):
         for statistic, rank in STATISTICS[column.semantic if column else None].items():
             if not path.is_timed and statistic in _OF_TIME:

@@ -61,7 +61,7 @@ def path_parts(question: Question, path: AggregatePath, features: list[Feature])
     return [
         f"{quoted('rows.' + path.name)} as ({_rows(question, path, features)}\n)",
         f"{quoted('known.' + path.name)} as materialized ({_known(path, features)}\n)",
-        f"{quoted('seen.' + path.name)} as ({_seen(question.task, path, features)}\n)",
+        f"{quoted('seen.' + path.name)} as ({_seen(question, path, features)}\n)",
     ]
 
 
@@ -167,13 +167,24 @@ def _running(name: str, statistic: str) -> dict[str, str]:
     return {f"{name}.{part}": made[part] for part in made_from.get(statistic, (statistic,))}
 
 
-def _seen(task: TaskSpec, path: AggregatePath, features: list[Feature]) -> str:
-    known, source, key = quoted("known." + path.name), "samples", "samples.entity_row"
-    if path.anchor:
-        anchor, column = path.anchor
-        first = quoted("seen." + anchor)
-        source = f"samples\n    inner join {first} as first on first.sample = samples.sample"
-        key = f"cast(first.{quoted(f'{anchor}.{column}.last')} as bigint)"
+def _asked_of(question: Question, path: AggregatePath) -> tuple[str, str]:
+    """What to select from to know whose rows each sample asks for, and that key."""
+    if path.own_key is not None:
+        name = question.task.entity_table
+        known = known_by(question, "entity", name, "samples.as_of")
+        entity = f"{question.sources[name]} as entity on entity._row = samples.entity_row{known}"
+        return f"samples\n    inner join {entity}", f"entity._fk_{path.own_key}"
+    if path.anchor is None:
+        return "samples", "samples.entity_row"
+    anchor, column = path.anchor
+    first = quoted("seen." + anchor)
+    source = f"samples\n    inner join {first} as first on first.sample = samples.sample"
+    return source, f"cast(first.{quoted(f'{anchor}.{column}.last')} as bigint)"
+
+
+def _seen(question: Question, path: AggregatePath, features: list[Feature]) -> str:
+    task, known = question.task, quoted("known." + path.name)
+    source, key = _asked_of(question, path)
     # ASOF wants plain columns on its left side.
     times = [] if is_static(task) else ["as_of"]
     times += [f"before_{days}" for days in DAYS if path.is_timed]
