@@ -68,6 +68,25 @@ def load_frames(con: Connection, recipe: Recipe, frames: Mapping[str, Any]) -> f
         DataError: the entity's table or a column is missing, or a value does not cast to the
             column's type.
     """
+    named, absent = named_frames(recipe, frames)
+    for table in recipe.raw:
+        empty = pa.table({column.name: pa.nulls(0) for column in table.columns})
+        load_frame(con, table, as_arrow(table.name, named.get(table.name, empty)))
+    entity = recipe.entity
+    check_unique(con, f"validated.{quoted(entity.name)}", entity.name, entity.primary_key)
+    return absent
+
+
+def named_frames(
+    recipe: Recipe, frames: Mapping[str, Any]
+) -> tuple[dict[str, Any], frozenset[str]]:
+    """Frames by table, and which tables were not given; a warning names each.
+
+    A key such as ``customers.csv`` names the table ``customers``.
+
+    Raises:
+        DataError: a table is unknown or given twice, or the entity's is missing.
+    """
     named = {name.removesuffix(".csv").removesuffix(".parquet"): f for name, f in frames.items()}
     expected = [table.name for table in recipe.raw]
     if len(named) != len(frames):
@@ -75,18 +94,14 @@ def load_frames(con: Connection, recipe: Recipe, frames: Mapping[str, Any]) -> f
     for name in named:
         if name not in expected:
             raise DataError(f"unknown table; the model reads {expected}", table=name)
-    absent = frozenset(expected) - named.keys()
+    absent = frozenset(expected).difference(named)
     if recipe.entity.name in absent:
         raise DataError("the table of those asked about is missing", table=recipe.entity.name)
-    for table in recipe.raw:
-        if table.name in absent:
-            told = f"table {table.name} was not given: predictions are made without it"
+    for name in expected:
+        if name in absent:
+            told = f"table {name} was not given: predictions are made without it"
             warnings.warn(told, MissingTableWarning, stacklevel=2)
-            named[table.name] = pa.table({c.name: pa.nulls(0) for c in table.columns})
-        load_frame(con, table, as_arrow(table.name, named[table.name]))
-    entity = recipe.entity
-    check_unique(con, f"validated.{quoted(entity.name)}", entity.name, entity.primary_key)
-    return absent
+    return named, absent
 
 
 def as_arrow(table: str, frame: Any) -> pa.Table:

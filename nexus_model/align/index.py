@@ -111,7 +111,7 @@ def _down(
     con.unregister("requests")
     stop_B = slices["stop"].to_numpy()
     start_B = np.maximum(slices["start"].to_numpy(), stop_B - max_rows)
-    at_N, which_N = _expand(start_B, stop_B)
+    at_N, which_N = expand(start_B, stop_B)
     asked = slices["request"].to_numpy()
     return Requests(requests.sample_N[asked[which_N]], rows_N[at_N])
 
@@ -204,28 +204,39 @@ def _as_index(
     count: int,
     max_rows: int,
 ) -> PathIndex:
-    """Sort each sample's rows by time, drop repeats, keep the newest."""
+    timed = database[path.table].time_column is not None
+    time_R = times_of(con, path.table) if timed and len(path.hops) > 1 else None
+    return newest_rows(path, requests, time_R, count, max_rows)
+
+
+def newest_rows(
+    path: RelationPath, requests: Requests, time_R: Array | None, count: int, max_rows: int
+) -> PathIndex:
+    """Each sample's rows by time, without repeats, the newest of them; ``count`` samples.
+
+    ``time_R`` are the times of the path's table, None if it has none. After one hop rows are
+    distinct and in order already.
+    """
     sample_N, row_N = requests
     if len(path.hops) > 1:
         pairs = np.unique(np.stack([sample_N, row_N]), axis=1)
         sample_N, row_N = pairs[0], pairs[1]
-        timed = database[path.table].time_column is not None
-        time_N = times_of(con, path.table)[row_N] if timed else row_N
+        time_N = row_N if time_R is None else time_R[row_N]
         time_N = np.where(time_N == NEVER, -NEVER, time_N)
         order = np.lexsort((row_N, time_N, sample_N))
         sample_N, row_N = sample_N[order], row_N[order]
     counts_B = np.bincount(sample_N, minlength=count)
     stop_B = np.cumsum(counts_B)
     start_B = stop_B - np.minimum(counts_B, max_rows)
-    at_N, _ = _expand(start_B, stop_B)
+    at_N, _ = expand(start_B, stop_B)
     offsets_B = np.concatenate([[0], np.cumsum(stop_B - start_B)])
     return PathIndex(offsets_B.astype(np.int64), row_N[at_N].astype(np.int64))
 
 
-def _expand(start_B: Array, stop_B: Array) -> tuple[Array, Array]:
+def expand(start_B: Array, stop_B: Array) -> tuple[Array, Array]:
     """Positions ``start..stop`` of every slice one after another, and the slice each is of.
 
-    >>> _expand(np.array([0, 5]), np.array([2, 6]))[0].tolist()
+    >>> expand(np.array([0, 5]), np.array([2, 6]))[0].tolist()
     [0, 1, 5]
     """
     length_B = stop_B - start_B

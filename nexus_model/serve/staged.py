@@ -14,14 +14,14 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from nexus_model.align.assemble import closed_database, single_select
+from nexus_model.align.assemble import closed_database, named_frames, single_select
 from nexus_model.align.index import NEVER
 from nexus_model.align.recipe import Recipe
 from nexus_model.align.relate import numbered_select, quoted
 from nexus_model.align.samples import cutoffs_select, history_select
 from nexus_model.schema import ConfigurationError, DataError, TableSpec
 from nexus_model.serve.apart import REQUEST, select_apart
-from nexus_model.serve.typed import Caster, named_frames
+from nexus_model.serve.typed import Caster
 
 Connection: TypeAlias = duckdb.DuckDBPyConnection
 

@@ -6,8 +6,6 @@ in the pipeline, which say what is wrong with it.
 
 import datetime as dt
 import threading
-import warnings
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -16,10 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nexus_model.align.assemble import (
-    MissingTableWarning,
     as_arrow,
-    load_frame,
     closed_database,
+    load_frame,
 )
 from nexus_model.align.recipe import RawTable, Recipe
 from nexus_model.align.relate import quoted
@@ -30,33 +27,6 @@ Connection: TypeAlias = duckdb.DuckDBPyConnection
 _EPOCH, _MICROSECOND = dt.datetime(1970, 1, 1), dt.timedelta(microseconds=1)
 FIRST_US = (dt.datetime.min - _EPOCH) // _MICROSECOND
 LAST_US = (dt.datetime.max - _EPOCH) // _MICROSECOND
-
-
-def named_frames(
-    recipe: Recipe, frames: Mapping[str, Any]
-) -> tuple[dict[str, Any], frozenset[str]]:
-    """Frames by table, and which tables were not given; a warning names each.
-
-    A key such as ``customers.csv`` names the table ``customers``.
-
-    Raises:
-        DataError: a table is unknown or given twice, or the entity's is missing.
-    """
-    named = {name.removesuffix(".csv").removesuffix(".parquet"): f for name, f in frames.items()}
-    expected = [table.name for table in recipe.raw]
-    if len(named) != len(frames):
-        raise DataError(f"one table is given twice, among {sorted(frames)}", table=min(frames))
-    for name in named:
-        if name not in expected:
-            raise DataError(f"unknown table; the model reads {expected}", table=name)
-    absent = frozenset(expected).difference(named)
-    if recipe.entity.name in absent:
-        raise DataError("the table of those asked about is missing", table=recipe.entity.name)
-    for name in expected:
-        if name in absent:
-            told = f"table {name} was not given: predictions are made without it"
-            warnings.warn(told, MissingTableWarning, stacklevel=2)
-    return named, absent
 
 
 class Caster:

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from nexus_model.align.index import NEVER, PathIndex, Requests, SampleTimes
+from nexus_model.align.index import NEVER, PathIndex, Requests, SampleTimes, expand, newest_rows
 from nexus_model.align.paths import Hop
 from nexus_model.align.recipe import PathPlan, Recipe
 from nexus_model.schema import DatabaseSpec
@@ -40,7 +40,9 @@ def _index_path(linked: Linked, plan: PathPlan, times: SampleTimes) -> PathIndex
             requests = _down(linked, hop, requests, times.as_of_B, plan.max_rows)
         else:
             requests = _up(linked, hop, requests, times.as_of_B)
-    return _newest(linked, plan, requests, count)
+    timed = linked.database[plan.path.table].time_column is not None
+    time_R = linked.times[plan.path.table] if timed else None
+    return newest_rows(plan.path, requests, time_R, count, plan.max_rows)
 
 
 def _down(linked: Linked, hop: Hop, requests: Requests, as_of_B: Array, max_rows: int) -> Requests:
@@ -62,7 +64,7 @@ def _down(linked: Linked, hop: Hop, requests: Requests, as_of_B: Array, max_rows
         stop_N = np.searchsorted(parent * scale + rank, asked * scale + limit_N, side="left")
     else:
         stop_N = np.searchsorted(parent, asked, side="right")
-    at_N, which_N = _expand(np.maximum(start_N, stop_N - max_rows), stop_N)
+    at_N, which_N = expand(np.maximum(start_N, stop_N - max_rows), stop_N)
     return Requests(requests.sample_N[which_N], rows[at_N])
 
 
@@ -81,34 +83,3 @@ def _known(linked: Linked, table: str, requests: Requests, as_of_B: Array) -> Re
         return requests
     keep_N = linked.times[table][requests.row_N] <= as_of_B[requests.sample_N]
     return Requests(requests.sample_N[keep_N], requests.row_N[keep_N])
-
-
-def _newest(linked: Linked, plan: PathPlan, requests: Requests, count: int) -> PathIndex:
-    """Each sample's rows by time, without repeats, the newest of them."""
-    sample_N, row_N = requests
-    if len(plan.path.hops) > 1:
-        pairs = np.unique(np.stack([sample_N, row_N]), axis=1)
-        sample_N, row_N = pairs[0], pairs[1]
-        timed = linked.database[plan.path.table].time_column is not None
-        time_N = linked.times[plan.path.table][row_N] if timed else row_N
-        time_N = np.where(time_N == NEVER, -NEVER, time_N)
-        order = np.lexsort((row_N, time_N, sample_N))
-        sample_N, row_N = sample_N[order], row_N[order]
-    counts_B = np.bincount(sample_N, minlength=count)
-    stop_B = np.cumsum(counts_B)
-    start_B = stop_B - np.minimum(counts_B, plan.max_rows)
-    at_N, _ = _expand(start_B, stop_B)
-    offsets_B = np.concatenate([[0], np.cumsum(stop_B - start_B)])
-    return PathIndex(offsets_B.astype(np.int64), row_N[at_N].astype(np.int64))
-
-
-def _expand(start_N: Array, stop_N: Array) -> tuple[Array, Array]:
-    """Positions ``start..stop`` of every slice one after another, and the slice each is of.
-
-    >>> _expand(np.array([0, 5]), np.array([2, 6]))[0].tolist()
-    [0, 1, 5]
-    """
-    length_N = stop_N - start_N
-    which = np.repeat(np.arange(len(length_N)), length_N)
-    before_N = np.cumsum(length_N) - length_N
-    return np.arange(len(which)) - before_N[which] + start_N[which], which

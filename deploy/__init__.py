@@ -1,0 +1,1 @@
+"""Deployment: container files, and the same processes on this machine without containers."""
