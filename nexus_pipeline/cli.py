@@ -1,4 +1,4 @@
-"""The ``nexusflow`` command: init, validate, train, evaluate, predict, inspect, ablate,
+"""The ``nexusflow`` command: init, schema, validate, train, evaluate, predict, inspect, ablate,
 ensemble, optimize, generate, serve, ui; artifact keys, sign, verify, encrypt, decrypt, schema;
 models list, compare, promote, rollback.
 
@@ -50,16 +50,33 @@ def told() -> Iterator[None]:
 @app.command()
 def init(
     name: Annotated[str, typer.Argument(help="name of the project and of its folder")],
+    tables: Annotated[Path | None, typer.Option("--from", help="folder of your tables")] = None,
+    target: Annotated[str | None, typer.Option(help="table.column to predict")] = None,
 ) -> None:
-    """Make a project folder with example tables and a commented project file.
+    """Make a project folder: from your tables, or with example tables; the file says why.
 
     Example: nexusflow init shop
+    Example: nexusflow init sales --from exports --target customers.churned
     """
-    from nexus_pipeline.scaffold import create_project
+    from nexus_pipeline.propose.new_project import init_project
 
     with told():
-        folder = create_project(Path.cwd(), name)
-    typer.echo(f"made {folder}\nnext: cd {name} && nexusflow train")
+        lines = init_project(Path.cwd(), name, tables, target)
+    typer.echo("\n".join(lines))
+
+
+@app.command()
+def schema(
+    to: Annotated[Path, typer.Option(help="file to write")] = Path("nexusflow.schema.json"),
+) -> None:
+    """Write the JSON Schema of the project file, for editors that complete and check it.
+
+    Example: nexusflow schema --to nexusflow.schema.json
+    """
+    from nexus_pipeline.propose.project_schema import project_schema_text
+
+    to.write_text(project_schema_text(), encoding="utf-8")
+    typer.echo(f"wrote {to}; first line of the project file: # yaml-language-server: $schema={to}")
 
 
 @app.command()
@@ -73,7 +90,7 @@ def validate(project: ProjectOption = Path(DEFAULT_FILE)) -> None:
 
     with told():
         config = materialize(project, stages=("raw", "validated"))
-        print_validation(config)
+        print_validation(config, project)
 
 
 @app.command()

@@ -1,13 +1,13 @@
 """What a run ends with on the terminal: the comparison, where things are, how to look at them."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from nexus_pipeline.defs.resources import home
-from nexus_pipeline.project import ProjectConfig
+from nexus_pipeline.defs.resources import default_resources, home
+from nexus_pipeline.project import DEFAULT_FILE, ProjectConfig
 from nexus_pipeline.steps.records import MadeRecord, Records
 
 if TYPE_CHECKING:
@@ -85,9 +85,11 @@ def _places(project: ProjectConfig, task: str, records: Records) -> list[str]:
     ]
 
 
-def print_validation(project: ProjectConfig) -> None:
-    """Accepted and quarantined rows per table, and why."""
-    console = Console()
+def print_validation(project: ProjectConfig, file: Path | None = None) -> None:
+    """Accepted and quarantined rows per table, and each problem with the line to change."""
+    from nexus_pipeline.propose.problems import find_problems
+
+    console = Console(soft_wrap=True)
     table = Table(title=f"{project.project_name}: validated tables", title_justify="left")
     for heading in ("table", "raw", "accepted", "quarantined", "why"):
         table.add_column(heading, justify="left" if heading in {"table", "why"} else "right")
@@ -97,6 +99,10 @@ def print_validation(project: ProjectConfig) -> None:
         if record:
             table.add_row(*_validation_row(dataset.table, record))
     console.print(table)
+    store: Any = default_resources(project)["store"]
+    said_in = file or project.root / DEFAULT_FILE
+    for problem in find_problems(project, store.store(), said_in):
+        console.print(problem.told(said_in.name), highlight=False, markup=False)
 
 
 def _validation_row(table: str, record: MadeRecord) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from nexus_pipeline import cli
 
-COMMANDS = ("init", "validate", "train", "evaluate", "predict", "inspect", "serve", "ui")
+COMMANDS = ("init", "validate", "train", "evaluate", "predict", "inspect", "schema", "serve", "ui")
 RUNNER = CliRunner()
 
 
