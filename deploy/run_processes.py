@@ -118,7 +118,7 @@ class Processes:
                     self.begin(name)
             time.sleep(1)
 
-    def stop(self, patience_s: float = 30.0) -> dict[str, int]:
+    def stop(self, patience_s: float = 60.0) -> dict[str, int]:
         """Stop all: what needs others first, PostgreSQL last. Exit codes by name."""
         codes, names = {}, [*self.running]
         for group in ([name for name in names if name != "postgres"], ["postgres"]):
