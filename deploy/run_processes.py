@@ -40,6 +40,13 @@ class ProcessEndedError(Exception):
     """A process ended, or was not well in time; the message has the end of its log."""
 
 
+def _as_in_a_container() -> None:
+    """A shell that runs in the background ignores SIGINT, and so would its children: the code
+    location of Dagster then ignores SIGTERM as well.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Processes:
     """The services of compose.yaml as processes; a context manager that stops them all."""
 
@@ -118,7 +125,7 @@ class Processes:
                     self.begin(name)
             time.sleep(1)
 
-    def stop(self, patience_s: float = 60.0) -> dict[str, int]:
+    def stop(self, patience_s: float = 30.0) -> dict[str, int]:
         """Stop all: what needs others first, PostgreSQL last. Exit codes by name."""
         codes, names = {}, [*self.running]
         for group in ([name for name in names if name != "postgres"], ["postgres"]):
@@ -154,6 +161,7 @@ class Processes:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_as_in_a_container,  # noqa: PLW1509 - runs one system call
                 **options,
             )
 
