@@ -47,12 +47,17 @@ def json_refusal(content: bytes) -> str | None:
     opened = content.count(b"[") + content.count(b"{")
     if (values := opened + content.count(b",")) > MOST_JSON_VALUES:
         return f"JSON of about {values} values, allowed are {MOST_JSON_VALUES}"
-    if opened > DEEPEST_JSON and (depth := _depth(content)) > DEEPEST_JSON:
+    if opened > DEEPEST_JSON and (depth := json_depth(content)) > DEEPEST_JSON:
         return f"JSON is nested too deep: {depth} levels, allowed are {DEEPEST_JSON}"
     return None
 
 
-def _depth(content: bytes) -> int:
+def json_depth(content: bytes) -> int:
+    """How many brackets are open at once at most, outside strings; in one pass, whatever it is.
+
+    >>> json_depth(b'[{"[[": [1]}]'), json_depth(b'["[[')
+    (3, 1)
+    """
     brackets = _NO_BRACKET.sub(b"", _STRING.sub(b"", content))
     return max(accumulate(map(_STEP.__getitem__, brackets)), default=0)
 

@@ -4,9 +4,9 @@ import json
 import re
 from typing import Any, NoReturn
 
+from nexus_model.artifact.json_text import json_depth
 from nexus_pipeline.serving.problems import ProblemError
 
-_OUTSIDE_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -25,8 +25,8 @@ def parse_json(body: bytes, deepest: int) -> Any:
         raise ProblemError(
             "invalid_utf8", f"byte {error.start} of the body is not UTF-8"
         ) from error
-    if text.count("[") + text.count("{") > deepest:
-        _check_depth(body, deepest)
+    if text.count("[") + text.count("{") > deepest and json_depth(body) > deepest:
+        raise ProblemError("too_deep", f"JSON may be nested {deepest} deep")
     try:
         parsed = json.loads(text, object_pairs_hook=_unique, parse_constant=_not_json)
     except ProblemError:
@@ -36,18 +36,6 @@ def parse_json(body: bytes, deepest: int) -> Any:
     if "\\ud" in text or "\\uD" in text:
         _check_surrogates(parsed)
     return parsed
-
-
-def _check_depth(body: bytes, deepest: int) -> None:
-    depth = 0
-    for found in _OUTSIDE_STRINGS.finditer(body):
-        mark = found[0][:1]
-        if mark in b"[{":
-            depth += 1
-            if depth > deepest:
-                raise ProblemError("too_deep", f"JSON may be nested {deepest} deep")
-        elif mark in b"]}":
-            depth -= 1
 
 
 def _check_surrogates(value: Any) -> None:

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from tiny_artifact import CUTOFF, frames, predictor
 
 from nexus_model.schema import NexusError
+from nexus_pipeline.serving.json_text import parse_json
+from nexus_pipeline.serving.problems import ProblemError
 from tests.serving.bad_input import CASES, arrow, asked
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -95,3 +97,11 @@ def test_any_value_in_any_column_is_never_a_500(served, value, place):
         row[column] = value
     status, found = served.post(json.dumps(content).encode("utf-8", "surrogatepass"))
     assert status in {200, 400, 422}, found
+
+
+def test_a_string_that_never_ends_is_read_once():
+    """Trying again at each of its quotes would take hours; the whole test may take minutes."""
+    body = b'["' + b"[" * 200 + b'", "' + b'\\"' * 500_000
+    with pytest.raises(ProblemError) as told:
+        parse_json(body, deepest=100)
+    assert told.value.error.code == "malformed_json"
