@@ -194,12 +194,14 @@ def ensemble(
 
 def _make_apart(file: Path, task: str | None, job: str) -> None:
     """Make a job's assets and what they are made from; print the page of each."""
-    from nexus_pipeline.project import load_project, trains_first
+    from nexus_pipeline.defs.trained import trained_before
+    from nexus_pipeline.project import load_project
     from nexus_pipeline.run import materialize
 
     with told():
         stages = ["raw", "validated", "aligned", "tokenized"]
-        if trains_first(load_project(file)):
+        project = load_project(file)
+        if any(trained_before(project, name) for name in project.task_names):
             stages.append("trained")
         materialize(file, stages=stages, task=task)
         config = materialize(file, task=task, job=job)

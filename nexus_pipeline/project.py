@@ -233,11 +233,6 @@ def pretraining_of(project: ProjectConfig) -> PretrainingConfig:
     return project.pretraining or PretrainingConfig()
 
 
-def trains_first(project: ProjectConfig) -> bool:
-    """Whether some training starts from something that is itself trained."""
-    return project.pretraining is not None or any(task.start_from for task in project.tasks)
-
-
 def encoder_files(project: ProjectConfig) -> dict[str, str]:
     """SHA-256 of each of the project's own encoder files.
 

@@ -59,21 +59,21 @@ def steady_weight(
     The error is that of the difference, over draws of whole moments: ``moment_B`` is that whose
     data a sample is of. One moment says nothing of how a weight fares at another: it gives a half.
     """
+    if len(np.unique(moment_B)) < 2:
+        return 0.5
     name, direction = primary_metric(kind)
     sign = 1 if direction is Direction.MAX else -1
-
-    def drawn(weight: float) -> Drawn:
-        return draw_metric(name, [blend(kind, first, second, weight)], label_B, moment_B)
-
-    best = drawn(best_weight(kind, first, second, label_B))
-    if best.clusters < 2:
-        return 0.5
+    drawn = {
+        weight: draw_metric(name, [blend(kind, first, second, weight)], label_B, moment_B)
+        for weight in WEIGHTS
+    }
+    best = drawn[best_weight(kind, first, second, label_B)]
 
     def is_level(other: Drawn) -> bool:
         lost = sign * (best.estimate - other.estimate)
         return bool(lost <= np.nanstd(best.on_draws - other.on_draws))
 
-    return min((w for w in WEIGHTS if is_level(drawn(w))), key=lambda w: abs(w - 0.5))
+    return min((w for w in WEIGHTS if is_level(drawn[w])), key=lambda w: abs(w - 0.5))
 
 
 def _log(shares: Array) -> Array:

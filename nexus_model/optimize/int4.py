@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from nexus_model.optimize.parts import Parts, put_together, side_by_side
 from nexus_model.schema import ArtifactError
 
 GROUP = 32
@@ -27,15 +28,14 @@ def quantize_to_int4(
     Raises:
         ValueError: a weight is not finite, or two names would collide.
     """
-    packed: dict[str, Tensor] = {}
-    for name, tensor in state.items():
+
+    def parts(name: str, tensor: Tensor) -> Parts:
         whole = tensor.is_floating_point() and tensor.ndim == 2 and tensor.shape[0] > 1
-        parts = _packed(name, tensor) if whole and tensor.shape[1] and not keep(name) else None
-        parts = {name: tensor.detach().cpu()} if parts is None else parts
-        if name.endswith(VALUES) or parts.keys() & packed.keys():
-            raise ValueError(f"names must stay apart when quantised, {name!r} does not")
-        packed |= parts
-    return packed
+        if whole and tensor.shape[1] and not keep(name):
+            return _packed(name, tensor)
+        return {name: tensor.detach().cpu()}
+
+    return side_by_side(((name, parts(name, tensor)) for name, tensor in state.items()), VALUES)
 
 
 def widen_int4(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -44,18 +44,7 @@ def widen_int4(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ArtifactError: a matrix has no scales, some of another shape or type, or is given twice.
     """
-    own = [name.removesuffix(VALUES) for name in packed if name.endswith(VALUES)]
-    parts = {name + part for name in own for part in (VALUES, _SCALES, _COLUMNS)}
-    state: dict[str, Tensor] = {}
-    for name, tensor in packed.items():
-        if name.endswith(VALUES):
-            original = name.removesuffix(VALUES)
-            if original in packed:
-                raise ArtifactError(f"{original}: given both plain and quantised")
-            state[original] = _widened(original, packed)
-        elif name not in parts:
-            state[name] = tensor
-    return state
+    return put_together(packed, (VALUES, _SCALES, _COLUMNS), _widened)
 
 
 def _packed(name: str, weight: Tensor) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nexus_model.optimize.int4 import widen_int4
+from nexus_model.optimize.parts import Parts, put_together, side_by_side
 from nexus_model.optimize.sparse import unpack_zeros
 from nexus_model.schema import ArtifactError
 
@@ -40,14 +41,12 @@ def quantize_weights(
     Raises:
         ValueError: a weight is not finite, or two names would collide.
     """
-    packed: dict[str, Tensor] = {}
-    for name, tensor in state.items():
+
+    def parts(name: str, tensor: Tensor) -> Parts:
         quantised = _is_matrix(tensor) and not keep(name)
-        parts = _quantize(name, tensor) if quantised else {name: _plain(tensor)}
-        if name.endswith(_VALUES) or parts.keys() & packed.keys():
-            raise ValueError(f"names must stay apart when quantised, {name!r} does not")
-        packed |= parts
-    return packed
+        return _quantize(name, tensor) if quantised else {name: _plain(tensor)}
+
+    return side_by_side(((name, parts(name, tensor)) for name, tensor in state.items()), _VALUES)
 
 
 def dequantize_weights(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -57,17 +56,8 @@ def dequantize_weights(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
         ArtifactError: a matrix lacks a part, has one of another shape or type, or is given twice.
     """
     packed = widen_int4(unpack_zeros(packed))
-    scales = {name.removesuffix(_VALUES) + _SCALE for name in packed if name.endswith(_VALUES)}
-    state: dict[str, Tensor] = {}
-    for name, tensor in packed.items():
-        if name.endswith(_VALUES):
-            original = name.removesuffix(_VALUES)
-            if original in packed:
-                raise ArtifactError(f"{original}: given both plain and quantised")
-            state[original] = _dequantize(original, tensor, packed.get(original + _SCALE))
-        elif name not in scales:
-            state[name] = _plain(tensor)
-    return state
+    state = put_together(packed, (_VALUES, _SCALE), _dequantize)
+    return {name: _plain(tensor) for name, tensor in state.items()}
 
 
 def matrix_bytes(state: Mapping[str, Tensor]) -> int:
@@ -100,7 +90,8 @@ def _quantize(name: str, weight: Tensor) -> dict[str, Tensor]:
     return {name + _VALUES: steps.to(torch.int8), name + _SCALE: scale}
 
 
-def _dequantize(name: str, values: Tensor, scale: Tensor | None) -> Tensor:
+def _dequantize(name: str, packed: Mapping[str, Tensor]) -> Tensor:
+    values, scale = packed[name + _VALUES], packed.get(name + _SCALE)
     # A vector would become a matrix of its length squared.
     wrong = values.dtype != torch.int8 or values.ndim != 2
     if scale is None or wrong or scale.shape != values.shape[:1]:

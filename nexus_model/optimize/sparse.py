@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nexus_model.optimize.parts import Parts, put_together, side_by_side
 from nexus_model.schema import ArtifactError
 
 BITMAP, _KEPT, _WIDTH = ".bitmap", ".kept", ".width"
@@ -23,15 +24,13 @@ def pack_zeros(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ValueError: two names would collide.
     """
-    packed: dict[str, Tensor] = {}
-    for name, tensor in state.items():
-        parts = _packed(name, tensor.detach().cpu()) if tensor.ndim == 2 else {}
-        smaller = parts and sum(part.nbytes for part in parts.values()) < tensor.nbytes
-        parts = parts if smaller else {name: tensor}
-        if name.endswith(BITMAP) or parts.keys() & packed.keys():
-            raise ValueError(f"names must stay apart when packed, {name!r} does not")
-        packed |= parts
-    return packed
+
+    def parts(name: str, tensor: Tensor) -> Parts:
+        found = _packed(name, tensor.detach().cpu()) if tensor.ndim == 2 else {}
+        smaller = found and sum(part.nbytes for part in found.values()) < tensor.nbytes
+        return found if smaller else {name: tensor}
+
+    return side_by_side(((name, parts(name, tensor)) for name, tensor in state.items()), BITMAP)
 
 
 def unpack_zeros(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -40,18 +39,7 @@ def unpack_zeros(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ArtifactError: a bitmap has no values, another number of them, or is given twice.
     """
-    own = [name.removesuffix(BITMAP) for name in packed if name.endswith(BITMAP)]
-    parts = {name + part for name in own for part in (BITMAP, _KEPT, _WIDTH)}
-    state: dict[str, Tensor] = {}
-    for name, tensor in packed.items():
-        if name.endswith(BITMAP):
-            original = name.removesuffix(BITMAP)
-            if original in packed:
-                raise ArtifactError(f"{original}: given both whole and as a bitmap")
-            state[original] = _unpacked(original, packed)
-        elif name not in parts:
-            state[name] = tensor
-    return state
+    return put_together(packed, (BITMAP, _KEPT, _WIDTH), _unpacked)
 
 
 def _packed(name: str, matrix: Tensor) -> dict[str, Tensor]:

@@ -8,7 +8,13 @@ from nexus_pipeline.project import ProjectConfig
 
 CODE = tuple(
     f"nexus_pipeline/{name}.py"
-    for name in ("steps/serve_task", "steps/register_task", "steps/predict_batch", "served_model")
+    for name in (
+        "steps/serve_task",
+        "steps/register_task",
+        "steps/predict_batch",
+        "steps/registry",
+        "served_model",
+    )
 )
 
 
@@ -78,7 +84,7 @@ def _predicted(project: ProjectConfig, task: str) -> Making:
     def champion(tracking_uri: str) -> Mapping[str, str]:
         from nexus_pipeline.steps.predict_batch import champion_version
 
-        return champion_version(project, task, tracking_uri)
+        return {"champion": champion_version(project, task, tracking_uri)}
 
     return Making(
         key=f"{name}/served/predictions_{task}",

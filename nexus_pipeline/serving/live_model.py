@@ -12,11 +12,11 @@ import warnings
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from nexus_model.artifact.archive import read_archive
+from nexus_model.artifact.archive import open_archive
 from nexus_model.artifact.model_file import NexusFlowModelArtifact
 from nexus_model.schema import ArtifactError, ConfigurationError, NexusError, Record
 from nexus_model.serve.predictor import Predictor, load_model
-from nexus_pipeline.tracking import tracking_at
+from nexus_pipeline.steps.registry import fetch_artifact
 
 LOG = logging.getLogger("nexusflow.serve")
 ALIAS = "champion"
@@ -103,20 +103,8 @@ class RegisteredSource:
         return str(found.version)
 
     def load(self, version: str) -> Loaded:
-        import mlflow
-        from mlflow.exceptions import MlflowException
-
         with tempfile.TemporaryDirectory(prefix="nexus-serve-") as folder:
-            uri = f"models:/{self.name}/{version}"
-            try:
-                with tracking_at(self.uri):
-                    found = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder)
-            except (MlflowException, OSError) as error:
-                raise ArtifactError(f"{uri} cannot be fetched") from error
-            files = sorted(Path(found).rglob("*.nxf"))
-            if len(files) != 1:
-                raise ArtifactError(f"{uri} holds {len(files)} .nxf files, not one")
-            return loaded(files[0], version)
+            return loaded(fetch_artifact(self.name, version, self.uri, Path(folder)), version)
 
 
 def loaded(path: Path, version: str | None = None) -> Loaded:
@@ -128,7 +116,7 @@ def loaded(path: Path, version: str | None = None) -> Loaded:
     predictor = load_model(path)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    manifest = read_archive(path).manifest.model_dump(mode="json")
+    manifest = open_archive(path).manifest.model_dump(mode="json")
     # Preparing the database and the first pass through it take longest.
     _ = predictor.staged.takes_several
     return Loaded(predictor, version or digest[:12], digest, manifest)

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import json
-import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,8 @@ from nexus_model.align.relate import quoted
 from nexus_model.schema import DataError
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps.align import folder_hash
+from nexus_pipeline.steps.registry import fetch_artifact
 from nexus_pipeline.steps.serve_task import (
-    CHAMPION,
     champion_of,
     model_name,
     raw_frames,
@@ -20,7 +20,6 @@ from nexus_pipeline.steps.serve_task import (
 )
 from nexus_pipeline.steps.stored import Fact, Stored, relative
 from nexus_pipeline.storage import Store
-from nexus_pipeline.tracking import tracking_at
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,26 +59,12 @@ def last_cohort(recipe: Recipe, store: Store, moment: dt.datetime | None) -> lis
     return [key[0] if len(key) == 1 else key for key in found]
 
 
-def champion_artifact(project: ProjectConfig, task: str, uri: str) -> Path | None:
-    """The champion's ``.nxf`` file, fetched from the registry; None while nobody is champion."""
-    import mlflow
-    from mlflow import MlflowClient
-
-    name = model_name(project, task)
-    if champion_of(MlflowClient(tracking_uri=uri), name) is None:
-        return None
-    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
-    with tracking_at(uri):
-        folder = mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{name}@{CHAMPION}")
-    return next(Path(folder).rglob("*.nxf"))
-
-
-def champion_version(project: ProjectConfig, task: str, uri: str) -> dict[str, str]:
-    """Which version is champion now: what predictions depend on besides the tables."""
+def champion_version(project: ProjectConfig, task: str, uri: str) -> str:
+    """Which version is champion now, empty while nobody is."""
     from mlflow import MlflowClient
 
     found = champion_of(MlflowClient(tracking_uri=uri), model_name(project, task))
-    return {"champion": "" if found is None else str(found.version)}
+    return "" if found is None else str(found.version)
 
 
 def prediction_folder(project: ProjectConfig, task: str, day: str = "") -> Path:
@@ -101,22 +86,24 @@ def predict_batch(
 
     from nexus_model.serve.predictor import load_model
 
-    folder, artifact = prediction_folder(project, task, day), champion_artifact(project, task, uri)
+    folder, champion = prediction_folder(project, task, day), champion_version(project, task, uri)
     folder.mkdir(parents=True, exist_ok=True)
     told: dict[str, Fact] = {}
     rows = 0
-    if artifact is None:
+    if not champion:
         (folder / PREDICTIONS).unlink(missing_ok=True)
         told["not_predicted"] = f"no champion: {read_promotion(project, task).reason}"
     else:
-        predictor = load_model(artifact)
+        with tempfile.TemporaryDirectory(prefix="nexus-batch-") as place:
+            name = model_name(project, task)
+            predictor = load_model(fetch_artifact(name, champion, uri, Path(place)))
         recipe = predictor.artifact.recipe
         moment = dt.datetime.fromisoformat(day) if day else latest_moment(recipe, store)
         cohort = last_cohort(recipe, store, moment) if predictor.reads_cohorts else None
         found = flagged(predictor, raw_frames(project, task, store), moment, cohort)
         pq.write_table(found, folder / PREDICTIONS)
         rows = found.num_rows
-        told |= champion_version(project, task, uri)
+        told["champion"] = champion
         told["cutoff"] = "" if moment is None else moment.isoformat()
     (folder / "about.json").write_text(json.dumps(told), encoding="utf-8")
     return Stored(

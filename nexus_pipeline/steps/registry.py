@@ -5,10 +5,13 @@ and whom it took over from, so that there is always a way back.
 """
 
 import datetime as dt
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nexus_model.schema import ConfigurationError, Record
+from nexus_model.schema import ArtifactError, ConfigurationError, Record
 from nexus_pipeline.steps.serve_task import BEFORE, CHAMPION, GATE, Gate, move_champion
+from nexus_pipeline.tracking import tracking_at
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -117,6 +120,28 @@ def roll_back(client: "MlflowClient", name: str) -> RegisteredVersion:
     client.set_registered_model_alias(name, CHAMPION, former.version)
     client.set_model_version_tag(name, str(champion), "rolled_back", _now())
     return _version(client, name, former.version)
+
+
+def fetch_artifact(name: str, version: str, uri: str, folder: Path) -> Path:
+    """The one ``.nxf`` file of a version, copied from the registry at ``uri`` into ``folder``.
+
+    Raises:
+        ArtifactError: it cannot be fetched, or the version does not hold one such file.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+    asked = f"models:/{name}/{version}"
+    try:
+        with tracking_at(uri):
+            mlflow.artifacts.download_artifacts(artifact_uri=asked, dst_path=str(folder))
+    except (MlflowException, OSError) as error:
+        raise ArtifactError(f"{asked} cannot be fetched") from error
+    files = sorted(folder.rglob("*.nxf"))
+    if len(files) != 1:
+        raise ArtifactError(f"{asked} holds {len(files)} .nxf files, not one")
+    return files[0]
 
 
 def _registered(client: "MlflowClient", name: str) -> Any:
