@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from nexus_pipeline.answer import Answer
+
 Artifact = Annotated[Path, typer.Argument(help="a .nxf file")]
 Target = Annotated[Path, typer.Option("--to", help="file to write")]
 KEY_FILES = {"private": "signing-private.pem", "public": "signing-public.pem"}
@@ -16,7 +18,7 @@ ENVELOPE_FILE = "envelope.key"
 
 def keys(
     to: Annotated[Path, typer.Option("--to", help="folder of the new keys")],
-) -> None:
+) -> Answer:
     """Make a signing key, its public key and an envelope key; nothing that is there is replaced.
 
     Example: nexusflow artifact keys --to keys
@@ -30,8 +32,12 @@ def keys(
     _write_new(to / KEY_FILES["private"], private, mode=0o600)
     _write_new(to / KEY_FILES["public"], public, mode=0o644)
     _write_new(to / ENVELOPE_FILE, EnvelopeKey.generate().to_hex(), mode=0o600)
-    typer.echo(f"made {', '.join([*KEY_FILES.values(), ENVELOPE_FILE])} in {to}")
-    typer.echo(f"key id {signing.public.key_id}")
+    made = [*KEY_FILES.values(), ENVELOPE_FILE]
+    key_id = signing.public.key_id
+    return Answer(
+        {"folder": str(to), "files": made, "key_id": key_id},
+        (f"made {', '.join(made)} in {to}", f"key id {key_id}"),
+    )
 
 
 def _write_new(path: Path, content: bytes, *, mode: int) -> None:
@@ -51,7 +57,7 @@ def sign(
     key: Annotated[
         Path | None, typer.Option(help="PEM file of the private key; else NEXUS_SIGNING_KEY")
     ] = None,
-) -> None:
+) -> Answer:
     """Check a .nxf file and sign its manifest with an Ed25519 key, in place.
 
     Example: nexusflow artifact sign model.nxf --key keys/signing-private.pem
@@ -60,7 +66,10 @@ def sign(
     from nexus_model.artifact.signing import sign_archive
 
     signature = sign_archive(file, SigningKey.read(key))
-    typer.echo(f"{file}: signed with key {signature.key_id}")
+    return Answer(
+        {"file": str(file), "key_id": signature.key_id},
+        (f"{file}: signed with key {signature.key_id}",),
+    )
 
 
 def verify(
@@ -71,7 +80,7 @@ def verify(
     key: Annotated[
         Path | None, typer.Option(help="key file of an encrypted file; else NEXUS_ENVELOPE_KEY")
     ] = None,
-) -> None:
+) -> Answer:
     """Compare every member with its hash, and the signature where a public key is given.
 
     Example: nexusflow artifact verify model.nxf --public-key keys/signing-public.pem
@@ -87,15 +96,26 @@ def verify(
     archive = read_archive(file, require_signature=signer, key=opener)
     signed = "not signed" if archive.signature is None else f"names key {archive.signature.key_id}"
     told = f"signed with key {signer.key_id}" if signer else f"{signed}; no signature was checked"
-    typer.echo(f"{file}: {len(archive.names)} members are as written, {told}")
-    typer.echo(f"content hash {archive.content_hash}")
+    facts = {
+        "file": str(file),
+        "members": len(archive.names),
+        "signature": told,
+        "content_hash": archive.content_hash,
+    }
+    return Answer(
+        facts,
+        (
+            f"{file}: {len(archive.names)} members are as written, {told}",
+            f"content hash {archive.content_hash}",
+        ),
+    )
 
 
 def encrypt(
     file: Artifact,
     to: Target,
     key: Annotated[Path | None, typer.Option(help="key file; else NEXUS_ENVELOPE_KEY")] = None,
-) -> None:
+) -> Answer:
     """Check a .nxf file and write it encrypted with AES-256-GCM.
 
     Example: nexusflow artifact encrypt model.nxf --to model.nxf.enc --key keys/envelope.key
@@ -106,14 +126,14 @@ def encrypt(
     opener = EnvelopeKey.read(key)
     read_archive(file)
     encrypt_file(file, to, opener)
-    typer.echo(f"{to}: {file} encrypted")
+    return Answer({"file": str(to), "from": str(file)}, (f"{to}: {file} encrypted",))
 
 
 def decrypt(
     file: Artifact,
     to: Target,
     key: Annotated[Path | None, typer.Option(help="key file; else NEXUS_ENVELOPE_KEY")] = None,
-) -> None:
+) -> Answer:
     """Write the .nxf file an encrypted one holds, or nothing if anything is wrong with it.
 
     Example: nexusflow artifact decrypt model.nxf.enc --to model.nxf --key keys/envelope.key
@@ -121,19 +141,20 @@ def decrypt(
     from nexus_model.artifact.encryption import EnvelopeKey, decrypt_file
 
     decrypt_file(file, to, EnvelopeKey.read(key))
-    typer.echo(f"{to}: {file} decrypted")
+    return Answer({"file": str(to), "from": str(file)}, (f"{to}: {file} decrypted",))
 
 
 def schema(
     of: Annotated[str, typer.Argument(help="manifest, signature, recipe, tokenizer or config")],
-) -> None:
+) -> Answer:
     """Print the JSON Schema of one of a .nxf file's JSON members.
 
     Example: nexusflow artifact schema manifest
     """
     import json
 
-    typer.echo(json.dumps(_schema_of(of), indent=2))
+    described = _schema_of(of)
+    return Answer(described, (json.dumps(described, indent=2),))
 
 
 def _schema_of(member: str) -> dict[str, Any]:

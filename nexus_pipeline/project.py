@@ -9,7 +9,7 @@ import difflib
 import hashlib
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,13 +22,12 @@ from nexus_pipeline.settings.ablation import AblationConfig
 from nexus_pipeline.settings.architecture import ArchitectureConfig
 from nexus_pipeline.settings.dataset import DatasetConfig
 from nexus_pipeline.settings.ensemble import EnsembleConfig
-from nexus_pipeline.settings.names import Names
+from nexus_pipeline.settings.names import DEFAULT_FILE, Names, plain_name
 from nexus_pipeline.settings.optimization import OptimizationConfig
 from nexus_pipeline.settings.pretraining import PretrainingConfig
 from nexus_pipeline.settings.task import TargetConfig, TaskConfig, check_origins
 from nexus_pipeline.settings.training import TrainingConfig
 
-DEFAULT_FILE = "nexusflow.yaml"
 BUILT_IN_ENCODERS = ("standard", "mlp", "ft_transformer", "tabnet", "timeseries", "text")
 
 
@@ -145,10 +144,24 @@ class ProjectConfig(Record):
                     f"datasets.{dataset.table}.transformer_type is {kind!r}"
                     f"{_nearest(kind, list(BUILT_IN_ENCODERS))}"
                 )
+        taken = sorted(set(tables) & set(self._made_names(tables)))
+        if taken:
+            raise ValueError(
+                f"datasets.{taken[0]}: something we make has this name; give it another name, and "
+                "its file as path"
+            )
         for said, name in self._table_mentions():
             if name not in tables:
                 raise ValueError(f"{said} names table {name!r}{_nearest(name, tables)}")
         return self
+
+    def _made_names(self, tables: Sequence[str]) -> Iterator[str]:
+        """Names of what is made beside the tables."""
+        yield "database"
+        yield from (f"links_{table}" for table in tables)
+        for task in self.task_names:
+            yield from (f"{made}_{task}" for made in ("samples", "index", "label_history"))
+        yield from (f"cutoffs_{task.name}" for task in self.tasks)
 
     def _table_mentions(self) -> Iterator[tuple[str, str]]:
         if self.target:
@@ -166,7 +179,7 @@ class ProjectConfig(Record):
     def task_names(self) -> tuple[str, ...]:
         """Names of the tasks; a static project has one, named after its target column."""
         if self.target:
-            return (self.target.target_column.lower(),)
+            return (plain_name(self.target.target_column).lower(),)
         return tuple(name for task in self.tasks for name in task.names)
 
     @property
@@ -174,9 +187,14 @@ class ProjectConfig(Record):
         """Where this project's SQL models and checks live."""
         return self.root / "dbt_like_sql" / self.project_name
 
+    @property
+    def data(self) -> Path:
+        """Where everything made goes: ``data`` under the root, unless NEXUS_DATA says."""
+        return Path(os.environ.get("NEXUS_DATA") or self.root / "data").absolute()
+
     def stage_folder(self, stage: str, *parts: str) -> Path:
-        """Where a stage writes: ``data/<stage>/<project>/...`` under the root."""
-        return self.root.joinpath("data", stage, self.project_name, *parts)
+        """Where a stage writes: ``<data>/<stage>/<project>/...``."""
+        return self.data.joinpath(stage, self.project_name, *parts)
 
     def raw_path(self, table: str) -> Path:
         """The file a table is read from."""

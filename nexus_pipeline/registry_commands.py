@@ -1,45 +1,41 @@
 """Commands about registered models: list, compare, promote, rollback."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nexus_pipeline.project import DEFAULT_FILE, ProjectConfig, load_project
+from nexus_pipeline.answer import Answer
+from nexus_pipeline.settings.names import DEFAULT_FILE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from nexus_pipeline.project import ProjectConfig
     from nexus_pipeline.steps.registry import Difference, RegisteredVersion
 
 ProjectFile = Annotated[
     Path, typer.Option("--project", "-p", help="project file", envvar="NEXUS_PROJECT")
 ]
 Name = Annotated[str, typer.Argument(help="registered model, such as f1-dnf")]
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
-def list_models(project: ProjectFile = Path(DEFAULT_FILE), *, as_json: AsJson = False) -> None:
+def list_models(project: ProjectFile = Path(DEFAULT_FILE)) -> Answer:
     """Every version of the project's models: who is champion, what its gate said.
 
     Example: nexusflow models list --project nexusflow.yaml
     """
     from nexus_pipeline.steps.registry import versions
 
-    config = load_project(project)
+    config = _load(project)
     client = _client(config)
     known = {model.name for model in client.search_registered_models()}
     names = [name for name in _names(config) if name in known]
     found = [version for name in names for version in versions(client, name)]
-    if as_json:
-        typer.echo(json.dumps([version.model_dump(mode="json") for version in found], indent=1))
-        return
-    if not found:
-        typer.echo("no version is registered; next: nexusflow train")
-    for version in found:
-        typer.echo(_line(version))
+    lines = [_line(version) for version in found]
+    facts = [version.model_dump(mode="json") for version in found]
+    return Answer(facts, tuple(lines or ["no version is registered; next: nexusflow train"]))
 
 
 def compare(
@@ -47,51 +43,59 @@ def compare(
     first: Annotated[str, typer.Argument(help="version or alias")],
     second: Annotated[str, typer.Argument(help="version or alias")],
     project: ProjectFile = Path(DEFAULT_FILE),
-    *,
-    as_json: AsJson = False,
-) -> None:
+) -> Answer:
     """What changed between two versions: data, code, configuration, metrics.
 
     Example: nexusflow models compare f1-dnf 1 champion
     """
     from nexus_pipeline.steps.registry import compare as compared
 
-    found = compared(_client(load_project(project)), name, first, second)
-    typer.echo(found.model_dump_json(indent=1) if as_json else _told(found))
+    found = compared(_client(_load(project)), name, first, second)
+    return Answer(found.model_dump(mode="json"), (_told(found),))
 
 
 def promote(
     name: Name,
     version: Annotated[str, typer.Argument(help="version or alias")],
     project: ProjectFile = Path(DEFAULT_FILE),
-) -> None:
+) -> Answer:
     """Make a version champion; refused unless the gate of that very version was open.
 
     Example: nexusflow models promote f1-dnf 2
     """
     from nexus_pipeline.steps.registry import promote as promoted
 
-    typer.echo(_line(promoted(_client(load_project(project)), name, version)))
+    return _answer(promoted(_client(_load(project)), name, version))
 
 
-def rollback(name: Name, project: ProjectFile = Path(DEFAULT_FILE)) -> None:
+def rollback(name: Name, project: ProjectFile = Path(DEFAULT_FILE)) -> Answer:
     """Make the version champion again that the present champion took over from.
 
     Example: nexusflow models rollback f1-dnf
     """
     from nexus_pipeline.steps.registry import roll_back
 
-    typer.echo(_line(roll_back(_client(load_project(project)), name)))
+    return _answer(roll_back(_client(_load(project)), name))
 
 
-def _client(project: ProjectConfig) -> "MlflowClient":
+def _answer(version: "RegisteredVersion") -> Answer:
+    return Answer(version.model_dump(mode="json"), (_line(version),))
+
+
+def _load(file: Path) -> "ProjectConfig":
+    from nexus_pipeline.project import load_project
+
+    return load_project(file)
+
+
+def _client(project: "ProjectConfig") -> "MlflowClient":
     from nexus_pipeline.defs.resources import default_resources
 
     client: MlflowClient = default_resources(project)["tracker"].tracker().client  # type: ignore[attr-defined]
     return client
 
 
-def _names(project: ProjectConfig) -> list[str]:
+def _names(project: "ProjectConfig") -> list[str]:
     from nexus_pipeline.steps.serve_task import model_name
 
     return [model_name(project, task) for task in project.task_names]
@@ -115,7 +119,7 @@ def _told(difference: "Difference") -> str:
     return "\n".join(lines)
 
 
-COMMANDS: dict[str, Callable[..., None]] = {
+COMMANDS: dict[str, Callable[..., Answer]] = {
     "list": list_models,
     "compare": compare,
     "promote": promote,

@@ -38,6 +38,7 @@ def materialize(
     Raises:
         ConfigurationError: the project file is wrong, or has no such task.
         RunFailedError: an asset or a blocking check failed.
+        KeyboardInterrupt: Ctrl-C came while it ran; what was made is kept.
     """
     project = load_project(file)
     if task is not None and task not in project.task_names:
@@ -59,6 +60,8 @@ def materialize(
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
     if not result.success:
+        if _was_stopped(result):
+            raise KeyboardInterrupt
         raise _failure(result)
     log_reuse(project, result.run_id, keys)
     return project
@@ -66,11 +69,11 @@ def materialize(
 
 def log_reuse(project: ProjectConfig, run_id: str, asset_keys: Sequence[dg.AssetKey]) -> None:
     """Say how much was made and how much was unchanged."""
-    records = Records(project.root / "data" / "records" / project.project_name)
+    records = Records(project.stage_folder("records"))
     keys = ["/".join(key.path) for key in asset_keys]
     found = [records.read(key) for key in keys]
     made = sum(record is not None and record.run_id == run_id for record in found)
-    sys.stdout.write(f"{len(keys)} assets: {made} made, {len(keys) - made} unchanged and reused\n")
+    sys.stderr.write(f"{len(keys)} assets: {made} made, {len(keys) - made} unchanged and reused\n")
 
 
 def dagster_instance(project: ProjectConfig) -> dg.DagsterInstance:
@@ -111,6 +114,17 @@ def _selected(
     for making in all_makings(project):
         if making.stage in stages and making.job == job and making.is_of(task):
             yield dg.AssetKey(making.key.split("/"))
+
+
+def _was_stopped(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether Ctrl-C ended the run; Dagster makes a step's failure of it."""
+    failures: list[Any] = result.filter_events(lambda event: event.is_step_failure)
+    stopped = "DagsterExecutionInterruptedError"
+    return any(
+        event.step_failure_data.error is not None
+        and stopped in (event.step_failure_data.error.cls_name or "")
+        for event in failures
+    )
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> RunFailedError:

@@ -42,18 +42,28 @@ def create_project(parent: Path, name: str) -> Path:
     Raises:
         ConfigurationError: the name cannot be a project's, or the folder is there already.
     """
-    if not name.isidentifier() or name != name.lower():
+    folder = check_new(parent, name)
+    raw = folder / "data" / "raw" / name
+    raw.mkdir(parents=True)
+    (folder / "nexusflow.yaml").write_text(PROJECT_FILE.format(name=name), encoding="utf-8")
+    (folder / "workspace.yaml").write_text(WORKSPACE_FILE, encoding="utf-8")
+    write_shop(raw)
+    return folder
+
+
+def check_new(parent: Path, name: str) -> Path:
+    """Where a new project of this name goes.
+
+    Raises:
+        ConfigurationError: the name cannot be a project's, or the folder is there already.
+    """
+    if not name.isidentifier() or name != name.lower() or not name[0].isalpha():
         raise ConfigurationError(
             f"project name must be lower-case letters, digits and _, got {name!r}"
         )
     folder = parent / name
     if folder.exists():
         raise ConfigurationError(f"{folder} is there already; nothing was changed")
-    raw = folder / "data" / "raw" / name
-    raw.mkdir(parents=True)
-    (folder / "nexusflow.yaml").write_text(PROJECT_FILE.format(name=name), encoding="utf-8")
-    (folder / "workspace.yaml").write_text(WORKSPACE_FILE, encoding="utf-8")
-    write_shop(raw)
     return folder
 
 

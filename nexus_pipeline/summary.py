@@ -1,13 +1,14 @@
-"""What a run ends with on the terminal: the comparison, where things are, how to look at them."""
+"""What a run ends with: the comparison, where things are, how to look at them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
+from nexus_pipeline.answer import Answer
 from nexus_pipeline.defs.resources import default_resources, home
-from nexus_pipeline.project import DEFAULT_FILE, ProjectConfig
+from nexus_pipeline.project import ProjectConfig
+from nexus_pipeline.settings.names import DEFAULT_FILE
 from nexus_pipeline.steps.records import MadeRecord, Records
 
 if TYPE_CHECKING:
@@ -21,16 +22,32 @@ def tasks_of(project: ProjectConfig, task: str | None) -> tuple[str, ...]:
     return (task,) if task else project.task_names
 
 
-def print_comparison(project: ProjectConfig, task: str | None = None) -> None:
+def comparisons(project: ProjectConfig, task: str | None = None) -> Answer:
     """Our model beside every baseline on the test split, metric with its 95 % interval."""
+    reports = {name: _report(project, name) for name in tasks_of(project, task)}
+    facts = {name: _comparison_facts(report) for name, report in reports.items()}
+    shown = (comparison(project, name, report) for name, report in reports.items())
+    return Answer(facts, tuple(shown))
+
+
+def _report(project: ProjectConfig, task: str) -> "EvaluationReport":
     from nexus_pipeline.steps.evaluate_task import evaluation_folder
     from nexus_pipeline.steps.report import METRICS_FILE, EvaluationReport
 
-    console = Console()
-    for name in tasks_of(project, task):
-        path = evaluation_folder(project, name) / METRICS_FILE
-        report = EvaluationReport.model_validate_json(path.read_text(encoding="utf-8"))
-        console.print(comparison(project, name, report))
+    path = evaluation_folder(project, task) / METRICS_FILE
+    return EvaluationReport.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def _comparison_facts(report: "EvaluationReport") -> dict[str, Any]:
+    models = {
+        model.name: {
+            "test": model.test[0].model_dump(mode="json"),
+            "validation": model.validation[0].model_dump(mode="json"),
+            "seconds": model.cost.seconds,
+        }
+        for model in report.models
+    }
+    return {"metric": report.metric, "better": report.direction.value, "models": models}
 
 
 def comparison(project: ProjectConfig, task: str, report: "EvaluationReport") -> Table:
@@ -53,66 +70,92 @@ def comparison(project: ProjectConfig, task: str, report: "EvaluationReport") ->
     return table
 
 
-def print_summary(project: ProjectConfig, task: str | None = None) -> None:
-    """Comparison, paths, registered versions, reuse, and how to open the pages."""
-    console = Console(soft_wrap=True)
-    print_comparison(project, task)
-    records = Records(project.root / "data" / "records" / project.project_name)
-    for name in tasks_of(project, task):
-        for line in _places(project, name, records):
-            console.print(line, highlight=False)
-    log = home(project) / "logs" / f"{project.project_name}.log"
-    console.print(f"log: {_short(log, project.root)}", highlight=False)
-    console.print(
-        "pages: nexusflow ui   (Dagster and MLflow, on this machine only)", highlight=False
+def summary(project: ProjectConfig, task: str | None = None) -> Answer:
+    """Comparison, paths, registered versions, and how to open the pages."""
+    compared = comparisons(project, task)
+    places = {name: _places(project, name) for name in tasks_of(project, task)}
+    log = _short(home(project) / "logs" / f"{project.project_name}.log", project.root)
+    facts = {name: {**compared.facts[name], **places[name]} for name in places}
+    lines = [line for name, place in places.items() for line in _told_places(name, place)]
+    pages = "pages: nexusflow ui   (Dagster and MLflow, on this machine only)"
+    return Answer({"tasks": facts, "log": log}, (*compared.shown, *lines, f"log: {log}", pages))
+
+
+def _places(project: ProjectConfig, task: str) -> dict[str, Any]:
+    from nexus_pipeline.steps.serve_task import model_name, read_promotion
+
+    records, promotion = records_of(project), read_promotion(project, task)
+
+    def location(kind: str) -> str | None:
+        record = records.read(f"{project.project_name}/{kind}/{task}")
+        return record.stored.location if record else None
+
+    return {
+        "artifact": location("optimized"),
+        "report": location("evaluated"),
+        "registered": model_name(project, task),
+        "version": promotion.version,
+        "champion": promotion.champion_after,
+        "reason": promotion.reason,
+    }
+
+
+def _told_places(task: str, place: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        f"{task}: artifact {place['artifact'] or 'not made'}",
+        f"{task}: report   {place['report'] or 'not made'}",
+        f"{task}: model    {place['registered']} version {place['version']}, "
+        f"champion {place['champion'] or 'none'} ({place['reason']})",
     )
 
 
-def _places(project: ProjectConfig, task: str, records: Records) -> list[str]:
-    from nexus_pipeline.steps.serve_task import model_name, read_promotion
-
-    def location(kind: str) -> str:
-        record = records.read(f"{project.project_name}/{kind}")
-        return record.stored.location if record else "not made"
-
-    promotion = read_promotion(project, task)
-    champion = promotion.champion_after or "none"
-    return [
-        f"{task}: artifact {location(f'optimized/{task}')}",
-        f"{task}: report   {location(f'evaluated/{task}')}",
-        f"{task}: model    {model_name(project, task)} version {promotion.version}, "
-        f"champion {champion} ({promotion.reason})",
-    ]
-
-
-def print_validation(project: ProjectConfig, file: Path | None = None) -> None:
+def validation(project: ProjectConfig, file: Path | None = None) -> Answer:
     """Accepted and quarantined rows per table, and each problem with the line to change."""
     from nexus_pipeline.propose.problems import find_problems
 
-    console = Console(soft_wrap=True)
-    table = Table(title=f"{project.project_name}: validated tables", title_justify="left")
-    for heading in ("table", "raw", "accepted", "quarantined", "why"):
-        table.add_column(heading, justify="left" if heading in {"table", "why"} else "right")
-    records = Records(project.root / "data" / "records" / project.project_name)
+    records, tables = records_of(project), {}
     for dataset in project.datasets:
         record = records.read(f"{project.project_name}/validated/{dataset.table}")
         if record:
-            table.add_row(*_validation_row(dataset.table, record))
-    console.print(table)
+            tables[dataset.table] = _validation_facts(record)
     store: Any = default_resources(project)["store"]
     said_in = file or project.root / DEFAULT_FILE
-    for problem in find_problems(project, store.store(), said_in):
-        console.print(problem.told(said_in.name), highlight=False, markup=False)
+    problems = find_problems(project, store.store(), said_in)
+    facts = {
+        "tables": tables,
+        "problems": [problem.model_dump(mode="json") for problem in problems],
+    }
+    told = (problem.told(said_in.name) for problem in problems)
+    return Answer(facts, (_validation_table(project, tables), *told))
 
 
-def _validation_row(table: str, record: MadeRecord) -> tuple[str, ...]:
+def _validation_facts(record: MadeRecord) -> dict[str, Any]:
     facts = record.stored.facts
-    why = "; ".join(
-        f"{reason['reason']}: {reason['rows']}, such as {reason['example']}"
-        for reason in record.shown.get("rejected", [])
-    )
-    raw, rejected = str(facts["raw_rows"]), str(facts["quarantined"])
-    return table, raw, str(record.stored.rows), rejected, why
+    return {
+        "raw": facts["raw_rows"],
+        "accepted": record.stored.rows,
+        "quarantined": facts["quarantined"],
+        "why": record.shown.get("rejected", []),
+    }
+
+
+def _validation_table(project: ProjectConfig, tables: dict[str, dict[str, Any]]) -> Table:
+    table = Table(title=f"{project.project_name}: validated tables", title_justify="left")
+    for heading in ("table", "raw", "accepted", "quarantined", "why"):
+        table.add_column(heading, justify="left" if heading in {"table", "why"} else "right")
+    for name, row in tables.items():
+        why = "; ".join(
+            f"{reason['reason']}: {reason['rows']}, such as {reason['example']}"
+            for reason in row["why"]
+        )
+        counts = (str(row[kind]) for kind in ("raw", "accepted", "quarantined"))
+        table.add_row(name, *counts, why)
+    return table
+
+
+def records_of(project: ProjectConfig) -> Records:
+    """What is known of the project's assets."""
+    return Records(project.stage_folder("records"))
 
 
 def _short(path: Path, root: Path) -> str:

@@ -1,6 +1,7 @@
 """Optimized: the ``.nxf`` artifact of every task, and its INT8 form."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -10,6 +11,9 @@ from nexus_pipeline.defs.making import OPTIMIZATION, Doing, Made, Making
 from nexus_pipeline.defs.resources import Workshop, default_resources
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.storage.resource import StoreResource
+
+if TYPE_CHECKING:
+    from nexus_model.api.smaller import SmallerReport
 
 CODE = (
     "nexus_model/artifact",
@@ -35,20 +39,17 @@ def optimized_makings(project: ProjectConfig) -> list[Making]:
 
 def optimize_models(
     project: ProjectConfig, tasks: Sequence[str], say: Callable[[str], None]
-) -> None:
-    """Make the trained models of these tasks smaller and say what came of it.
+) -> dict[str, "SmallerReport"]:
+    """Make the trained models of these tasks smaller, saying what is under way; a report of each.
 
     Raises:
         ConfigurationError: a method cannot do what is asked.
     """
-    from nexus_pipeline.steps.smaller_task import SMALLER, make_smaller_task, told_stages
+    from nexus_pipeline.steps.smaller_task import make_smaller_task
 
     resource = default_resources(project)["store"]
     assert isinstance(resource, StoreResource)
-    for task in tasks:
-        report = make_smaller_task(project, task, resource.store(), say)
-        say(f"{told_stages(report)}\n{task}: {report.said}")
-        say(f"{task}: {project.stage_folder('optimized', task) / SMALLER}")
+    return {task: make_smaller_task(project, task, resource.store(), say) for task in tasks}
 
 
 def stage_names(project: ProjectConfig) -> tuple[tuple[str, Method], ...]:

@@ -44,7 +44,7 @@ def default_resources(project: ProjectConfig) -> dict[str, dg.ConfigurableResour
     state = home(project)
     return {
         "store": StoreResource(
-            database=str(project.root / "data" / "raw" / f"{project.project_name}.duckdb"),
+            database=str(project.data / "raw" / f"{project.project_name}.duckdb"),
             threads=2,
         ),
         "tracker": TrackerResource(
@@ -57,5 +57,5 @@ def default_resources(project: ProjectConfig) -> dict[str, dg.ConfigurableResour
 
 def workshop(project: ProjectConfig, store: StoreResource, progress: ProgressResource) -> Workshop:
     """The workshop of one run."""
-    folder = project.root / "data" / "records" / project.project_name
-    return Workshop(project, store.store(), Records(folder), progress.log())
+    records = Records(project.stage_folder("records"))
+    return Workshop(project, store.store(), records, progress.log())

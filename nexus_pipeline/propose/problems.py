@@ -10,7 +10,8 @@ from pathlib import Path
 import duckdb
 
 from nexus_model.schema import ForeignKey, Record
-from nexus_pipeline.project import DEFAULT_FILE, ProjectConfig
+from nexus_pipeline.project import ProjectConfig
+from nexus_pipeline.settings.names import DEFAULT_FILE
 from nexus_pipeline.steps.read_raw import ROW
 from nexus_pipeline.steps.row_rules import REASON
 from nexus_pipeline.storage import Store

@@ -25,7 +25,7 @@ class OptimizerConfig(Record):
     schedule: ScheduleName | None = Field(
         None, description="constant for schedule_free, else warmup_cosine, if unset"
     )
-    warmup_steps: int = Field(100, ge=0)
+    warmup_steps: int = Field(100, ge=0, description="if unset, at most a tenth of all steps")
     decay_share: float = Field(
         0.2, gt=0, le=1, description="of warmup_stable_decay: the last part of all steps"
     )
@@ -37,7 +37,10 @@ class TrainingConfig(Record):
     """How the weights are found."""
 
     batch_size: BatchSize = Field(
-        256, gt=0, description="samples; auto: the most that memory_budget_mb holds"
+        256,
+        gt=0,
+        description="samples, fewer down to 16 if unset and an epoch would have fewer than 24 "
+        "steps; auto: the most that memory_budget_mb holds",
     )
     memory_budget_mb: float = Field(4096, gt=0, description="of batch_size: auto")
     accumulate: int = Field(1, gt=0, description="batches whose gradients make one step")

@@ -177,11 +177,12 @@ def _train(
     tensors, tokenizer = open_tensors_of(project, task)
     tensors = _without(tensors, variant.without)
     epochs = ablation_of(project).epochs or project.training.epochs
-    config = training_config(project).model_copy(update={"seed": seed, "epochs": epochs})
+    train_B = _some(splits[Split.TRAIN], variant.label_share, seed)
+    config = training_config(project, len(train_B))
+    config = config.model_copy(update={"seed": seed, "epochs": epochs})
     goal, model = goal_of(recipe, tokenizer), fresh_model(project, recipe, tokenizer, seed)
     if variant.pretrained:
         start_from(model, pretrained(), task, log)
-    train_B = _some(splits[Split.TRAIN], variant.label_share, seed)
     state = fit_silently(model, tensors, (train_B, splits[Split.VALIDATION]), goal, config)
     found = predict_samples(
         state.model, tensors, splits[Split.VALIDATION], recipe.task, tokenizer.label

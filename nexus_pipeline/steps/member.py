@@ -129,7 +129,8 @@ def _judged(room: _Room, model: "NexusFormer") -> tuple["NexusFormer", int, floa
     from nexus_pipeline.steps.model_plan import goal_of
 
     splits = (room.splits[Split.TRAIN], room.splits[Split.VALIDATION])
-    goal, config = goal_of(room.recipe, room.tokenizer), training_config(room.project)
+    goal = goal_of(room.recipe, room.tokenizer)
+    config = training_config(room.project, len(splits[0]))
     state = fit_silently(model, room.tensors, splits, goal, config)
     best = state.progress
     return state.model, int(best.best_epoch or 0) + 1, float(best.best_score or np.nan)
@@ -140,7 +141,7 @@ def _refitted(room: _Room, task: str, epochs: int) -> "NexusFormer":
     from nexus_model.train.loop import new_state, refit
     from nexus_pipeline.steps.model_plan import goal_of
 
-    config = training_config(room.project)
+    config = training_config(room.project, len(room.splits[Split.TRAIN]))
     goal = goal_of(room.recipe, room.tokenizer)
     state = new_state(beginning(room.project, task, room.log, FINAL), config)
     return refit(

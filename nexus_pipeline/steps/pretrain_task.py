@@ -57,11 +57,12 @@ def pretrained_weights(
     import torch
 
     from nexus_model.train.masked_cells import PretrainingConfig, database_weights, pretrain
-    from nexus_pipeline.steps.train_task import THREADS
+    from nexus_pipeline.steps.train_task import THREADS, training_config
 
     torch.set_num_threads(THREADS)
     asked, training = pretraining_of(project), project.training
-    train_B, size = read_splits(task, store)[Split.TRAIN], training.batch_size or 256
+    train_B = read_splits(task, store)[Split.TRAIN]
+    size = training_config(project, len(train_B)).batch_size
     steps = asked.epochs * -(-len(train_B) // size)
     config = PretrainingConfig(
         batch_size=size,

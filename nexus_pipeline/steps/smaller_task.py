@@ -35,7 +35,7 @@ def bench_of(project: ProjectConfig, task: str, store: Store) -> "Bench":
         splits[Split.TRAIN],
         validation_B,
         splits.clusters_B[validation_B],
-        training_config(project),
+        training_config(project, len(splits[Split.TRAIN])),
     )
 
 

@@ -71,5 +71,6 @@ def aligned_view(store: Store, database: DatabaseSpec) -> Iterator[duckdb.DuckDB
 
 
 def relative(path: Path, root: Path) -> str:
-    """A path as it is written in records: relative to the project's root, with slashes."""
-    return path.resolve().relative_to(root.resolve()).as_posix()
+    """A path as it is written in records: relative to the project's root where it is below it."""
+    path, root = path.resolve(), root.resolve()
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 THREADS = min(2, int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
 LARGEST_BATCH = 8192
 JUDGED, FINAL = "judged.safetensors", "weights.safetensors"
+USUAL_BATCHES, LEAST_STEPS = (16, 32, 64, 128, 256), 24
 DRAWN = {"epoch", "loss", "score", "best", "gradient_norm"}
 
 
@@ -50,12 +51,12 @@ def train_task(
     torch.set_num_threads(THREADS)
     recipe, splits = read_recipe(project, task), read_splits(task, store)
     tensors, tokenizer = open_tensors_of(project, task)
-    config, metric = training_config(project), primary_metric(recipe.task.kind)
+    train_B, validation_B = splits[Split.TRAIN], splits[Split.VALIDATION]
+    config, metric = training_config(project, len(train_B)), primary_metric(recipe.task.kind)
     goal = goal_of(recipe, tokenizer)
     model = beginning(project, task, progress)
     name = f"{fingerprint[:16]}.safetensors"
     checkpoint = project.stage_folder("trained", task, "checkpoint") / name
-    train_B, validation_B = splits[Split.TRAIN], splits[Split.VALIDATION]
     if project.training.batch_size is None:
         steps = training_steps(model, tensors, train_B, goal, config)
         known, largest = checkpoint.with_name("batch_size.json"), min(LARGEST_BATCH, len(train_B))
@@ -145,13 +146,33 @@ def _carry(
     carry_weights(model, tokenizer, learned, open_tensors_of(project, origin)[1])
 
 
-def training_config(project: ProjectConfig) -> TrainingConfig:
-    """The training's configuration as the project file says; ``auto`` leaves the usual batch."""
+def training_config(project: ProjectConfig, samples: int) -> TrainingConfig:
+    """The training's configuration as the project file says; ``auto`` leaves the usual batch.
+
+    Where the file is silent, few samples are given smaller batches and a shorter warm-up: with 256
+    in a batch, a few hundred samples would end before the warm-up does.
+    """
     chosen = project.training
     own = {"optimizer", "memory_budget_mb", "refit"}
     given = chosen.model_dump(exclude=own, exclude_none=True)
     rule = chosen.optimizer.model_dump(exclude={"name"})
-    return TrainingConfig(**given, **rule, optimizer=chosen.optimizer.name)
+    if "batch_size" not in chosen.model_fields_set:
+        given["batch_size"] = usual_batch(samples)
+    config = TrainingConfig(**given, **rule, optimizer=chosen.optimizer.name)
+    if "warmup_steps" in chosen.optimizer.model_fields_set:
+        return config
+    steps = config.epochs * -(-samples // config.batch_size)
+    return config.model_copy(update={"warmup_steps": min(config.warmup_steps, steps // 10)})
+
+
+def usual_batch(samples: int) -> int:
+    """The largest of 16, 32, ... 256 that still makes two dozen steps of an epoch.
+
+    >>> [usual_batch(samples) for samples in (10, 400, 1000, 100_000)]
+    [16, 16, 32, 256]
+    """
+    sizes = [size for size in USUAL_BATCHES if size * LEAST_STEPS <= samples]
+    return sizes[-1] if sizes else USUAL_BATCHES[0]
 
 
 def _batch_size(

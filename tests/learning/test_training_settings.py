@@ -20,6 +20,8 @@ EVERY = {
     },
 }  # fmt: skip
 
+MANY = 100_000
+
 
 def project(tmp_path, training):
     """A project file with this training section."""
@@ -34,7 +36,7 @@ def project(tmp_path, training):
 
 
 def test_every_key_arrives_in_the_training(tmp_path):
-    found = training_config(project(tmp_path, EVERY))
+    found = training_config(project(tmp_path, EVERY), MANY)
     flat = EVERY | EVERY["optimizer"] | {"optimizer": "lion"}
     wanted = {key: value for key, value in flat.items() if key in TrainingConfig.model_fields}
     assert found.model_dump() == TrainingConfig(**wanted).model_dump()
@@ -44,11 +46,11 @@ def test_every_key_arrives_in_the_training(tmp_path):
 
 
 def test_the_defaults_are_those_of_the_model(tmp_path):
-    assert training_config(project(tmp_path, {})) == TrainingConfig()
+    assert training_config(project(tmp_path, {}), MANY) == TrainingConfig()
 
 
 def test_a_precision_may_be_a_number(tmp_path):
-    found = training_config(project(tmp_path, {"precision": 32}))
+    found = training_config(project(tmp_path, {"precision": 32}), MANY)
     assert found.precision is Precision.FULL
 
 
@@ -63,7 +65,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path, optimizer, tol
 
 
 def test_an_optimizer_with_its_own_rate(tmp_path):
-    found = training_config(project(tmp_path, {"optimizer": {"name": "schedule_free"}}))
+    found = training_config(project(tmp_path, {"optimizer": {"name": "schedule_free"}}), MANY)
     assert found.optimizer is OptimizerName.SCHEDULE_FREE
     assert found.curve is ScheduleName.CONSTANT
     assert found.peak_lr == 3e-3
@@ -89,3 +91,15 @@ def test_an_automatic_batch_size_is_measured_once_per_configuration(tmp_path):
     assert len(made) == 7
     _batch_size(auto, known, steps, model.model_copy(update={"width": 16}), 100)
     assert len(made) == 14
+
+
+@pytest.mark.parametrize(("samples", "batch", "warmup"), [(362, 16, 46), (2400, 64, 76)])
+def test_few_samples_are_given_small_batches_and_a_short_warm_up(tmp_path, samples, batch, warmup):
+    found = training_config(project(tmp_path, {}), samples)
+    assert (found.batch_size, found.warmup_steps) == (batch, warmup)
+
+
+def test_what_the_file_says_is_done_with_few_samples_too(tmp_path):
+    said = {"batch_size": 256, "optimizer": {"warmup_steps": 100}}
+    found = training_config(project(tmp_path, said), 362)
+    assert (found.batch_size, found.warmup_steps) == (256, 100)

@@ -19,7 +19,7 @@ from nexus_pipeline.steps.read_raw import read_raw
 from nexus_pipeline.storage import Store
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-NAMES = ("baseball", "flights")
+NAMES = ("baseball", "flights", "retail")
 
 
 class Tables(NamedTuple):
@@ -183,3 +183,25 @@ def test_what_a_flight_did_is_read_by_the_past_alone(column: str) -> None:
     models = load_sql(example("flights")).models
     read = {name for name, model in models.items() if re.search(rf"\b{column}\b", model.sql)}
     assert read <= {"departures", "arrivals"}
+
+
+@pytest.fixture(scope="module")
+def retail(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    read = tuple(d.table for d in example("retail").datasets)
+    models = (*read, "next_spend", "next_redemption")
+    return tables("retail", tmp_path_factory.mktemp("retail"), read, models)
+
+
+def test_households_are_asked_about_as_often_as_counted(retail: Tables) -> None:
+    assert [count for count, _ in retail.by_split("next_spend")] == [15_889, 4_603, 2_297]
+    redeemed = [(4_659, 0.081), (1_455, 0.065), (1_147, 0.141)]
+    assert retail.by_split("next_redemption") == redeemed
+
+
+@pytest.mark.parametrize("check", sorted(load_sql(example("retail")).checks))
+def test_what_retail_asserts_of_its_tables_holds(retail: Tables, check: str) -> None:
+    assert retail.failures(check) == 0
+
+
+def test_retail_says_that_its_households_are_simulated() -> None:
+    assert "**The data is simulated**" in (EXAMPLES / "retail/README.md").read_text("utf-8")

@@ -1,0 +1,1 @@
+"""The commands of ``nexusflow``: what each is asked, and what it answers."""
