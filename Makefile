@@ -2,6 +2,7 @@
 # make test   the tests
 # make check  formatting, lint, types, import contracts
 # make bench-quality   the model beside every opponent on real databases; hours
+# make docs   the documentation as pages, in build/site
 # make ui     the Dagster and MLflow pages, on this machine only
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -17,7 +18,7 @@ export GX_ANALYTICS_ENABLED = false
 DAGSTER_PORT ?= 3000
 MLFLOW_PORT ?= 5000
 
-.PHONY: run test check bench-quality ui install install-dev home clean
+.PHONY: run test check bench-quality docs ui install install-dev home clean
 
 run: install home
 	$(VENV)/bin/nexusflow train
@@ -34,6 +35,9 @@ check: install-dev
 
 bench-quality: install-dev home
 	$(PY) -m benchmarks.quality.run; code=$$?; $(PY) -m benchmarks.quality.report; exit $$code
+
+docs: install-dev
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
 
 ui: install home
 	$(VENV)/bin/nexusflow ui --dagster-port $(DAGSTER_PORT) --mlflow-port $(MLFLOW_PORT)

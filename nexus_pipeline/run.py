@@ -118,13 +118,10 @@ def _selected(
 
 def _was_stopped(result: dg.ExecuteInProcessResult) -> bool:
     """Whether Ctrl-C ended the run; Dagster makes a step's failure of it."""
-    failures: list[Any] = result.filter_events(lambda event: event.is_step_failure)
     stopped = "DagsterExecutionInterruptedError"
-    return any(
-        event.step_failure_data.error is not None
-        and stopped in (event.step_failure_data.error.cls_name or "")
-        for event in failures
-    )
+    failures = result.filter_events(lambda event: event.is_step_failure)
+    errors = (event.step_failure_data.error for event in failures)
+    return any(error is not None and stopped in (error.cls_name or "") for error in errors)
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> RunFailedError:

@@ -1,7 +1,8 @@
-"""Every command and code block of the README is run, in the order it is written.
+"""Every command and code block of the README, the tutorial and the how-to page is run, in order.
 
 The lines of ``make`` are only planned (``make -n``): they install a machine. The rest runs in one
-folder, on a project made small by two lines at the end of its file.
+folder a page, on a project made small by two lines at the end of its file; the how-to page goes on
+in the README's.
 """
 
 import os
@@ -15,7 +16,14 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
-BLOCKS = BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+
+
+def blocks_of(page: str) -> list[tuple[str, str]]:
+    return BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
+
+
+BLOCKS = blocks_of("README.md")
+PAGES = ("README.md", "docs/tutorial.md", "docs/how-to.md")
 SMALL = "training: {epochs: 1}\narchitecture: {global_embed_dim: 16, heads: 2}\n"
 
 
@@ -26,18 +34,16 @@ def blocks(language: str) -> list[str]:
 pytestmark = pytest.mark.timeout(900)
 
 
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory) -> Path:
-    """Run every bash line and python block; the project folder they left behind."""
-    place = tmp_path_factory.mktemp("readme")
+def run_page(page: str, place: Path) -> Path:
+    """Run every bash line and python block of a page; the project folder they left behind."""
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1",
     }
-    for name in ("NEXUS_HOME", "NEXUS_PROJECT", "MLFLOW_TRACKING_URI"):
+    for name in ("NEXUS_HOME", "NEXUS_PROJECT", "NEXUS_DATA", "NEXUS_RAW", "MLFLOW_TRACKING_URI"):
         environment.pop(name, None)
-    for language, text in BLOCKS:
+    for language, text in blocks_of(page):
         if language not in {"bash", "python"}:
             continue
         if (place / "nexusflow.yaml").is_file():
@@ -47,11 +53,36 @@ def ran(tmp_path_factory) -> Path:
             command, cwd=place, env=environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
-        if "cd shop" in text:
-            place = place / "shop"
+        if entered := re.search(r"^cd (\w+)$", text, flags=re.MULTILINE):
+            place = place / entered[1]
             with (place / "nexusflow.yaml").open("a") as project:
                 project.write(SMALL)
     return place
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory) -> Path:
+    return run_page("README.md", tmp_path_factory.mktemp("readme"))
+
+
+@pytest.fixture(scope="module")
+def toured(tmp_path_factory) -> Path:
+    return run_page("docs/tutorial.md", tmp_path_factory.mktemp("tutorial"))
+
+
+@pytest.mark.slow
+def test_the_tutorial_ends_with_predictions_and_a_report(toured):
+    predictions = (toured / "predictions.csv").read_text().splitlines()
+    customers = (toured.parent / "exports/customers.csv").read_text().splitlines()
+    assert len(predictions) == len(customers)
+    assert (toured / "data/evaluated/leavers/churned/report.html").is_file()
+
+
+@pytest.mark.slow
+def test_the_how_to_page_runs_in_the_readmes_project(ran):
+    run_page("docs/how-to.md", ran)
+    assert (ran / "validated.json").read_text().startswith("{")
+    assert (ran / "new_keys/signing-public.pem").is_file()
 
 
 @pytest.mark.slow
@@ -60,8 +91,9 @@ def test_every_block_runs_and_leaves_its_files(ran):
     assert (ran / "data/evaluated/shop/churned/report.html").is_file()
 
 
-def test_every_language_of_the_readme_is_known():
-    assert {language for language, _ in BLOCKS} <= {"bash", "python", "yaml", ""}
+@pytest.mark.parametrize("page", PAGES)
+def test_every_language_of_a_page_is_known(page):
+    assert {language for language, _ in blocks_of(page)} <= {"bash", "python", "yaml", ""}
 
 
 def test_the_yaml_shown_is_the_yaml_made(ran):
