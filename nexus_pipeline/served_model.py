@@ -33,10 +33,16 @@ class ServedNexusFormer(mlflow.pyfunc.PythonModel):
 
         import polars as pl
 
-        frames = {
-            row.table: pl.DataFrame(json.loads(row.records), infer_schema_length=None)
-            for row in model_input.itertuples()
+        columns = {
+            table.name: {column.name: pl.Null for column in table.columns}
+            for table in self.predictor.artifact.recipe.raw
         }
+        frames = {}
+        for row in model_input.itertuples():
+            records = json.loads(row.records)
+            # Records say their columns, unless there are none.
+            schema = None if records else columns.get(row.table)
+            frames[row.table] = pl.DataFrame(records, schema, infer_schema_length=None)
         cutoff = (params or {}).get("cutoff") or None
         return self.predictor.predict(frames, cutoff=cutoff).to_pandas()
 

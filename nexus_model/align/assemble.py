@@ -127,7 +127,7 @@ def load_frame(con: Connection, table: RawTable, frame: pa.Table) -> None:
             raise DataError("column is missing", table=table.name, column=column.name)
     con.register("incoming", frame)
     given = {row[0]: str(row[1]) for row in con.sql("describe incoming").fetchall()}
-    casts = {c.name: _cast(c.name, given[c.name], c.type) for c in table.columns}
+    casts = {c.name: cast_sql(c.name, given[c.name], c.type) for c in table.columns}
     for column in table.columns:
         name = quoted(column.name)
         bad = con.sql(
@@ -147,7 +147,7 @@ def load_frame(con: Connection, table: RawTable, frame: pa.Table) -> None:
     con.unregister("incoming")
 
 
-def _cast(name: str, given: str, wanted: str) -> str:
+def cast_sql(name: str, given: str, wanted: str) -> str:
     """A column as ``wanted``: NULL where the value cannot be said in that type without loss."""
     column = quoted(name)
     if wanted == "TIMESTAMP" and given == "VARCHAR":

@@ -12,6 +12,7 @@ class RawColumn(Record):
 
     name: str
     type: str = Field(pattern=r"^[^;]+$")
+    filled: bool = Field(default=False, description="no cell was empty when the recipe was made")
 
 
 class RawTable(Record):

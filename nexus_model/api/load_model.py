@@ -3,12 +3,24 @@
 from pathlib import Path
 
 from nexus_model.api.former import NexusFormer
+from nexus_model.artifact.encryption import EnvelopeKey
+from nexus_model.artifact.model_file import NexusFlowModelArtifact
+from nexus_model.artifact.signature import PublicKey
 
 
-def load_model(path: Path | str) -> NexusFormer:
+def load_model(
+    path: Path | str,
+    *,
+    require_signature: PublicKey | None = None,
+    key: EnvelopeKey | None = None,
+) -> NexusFormer:
     """The fitted model of a ``.nxf`` file; INT8 weights are widened, nothing is executed.
 
+    ``require_signature`` is the key the file must be signed with, ``key`` opens an encrypted one.
+
     Raises:
-        ArtifactError: the file is missing, damaged, foreign or too new.
+        ArtifactError: the file is missing, damaged, foreign, too new, not signed as required, or
+            encrypted and the key is missing or another.
     """
-    return NexusFormer.load(path)
+    found = NexusFlowModelArtifact.load(path, require_signature=require_signature, key=key)
+    return NexusFormer.of(found)

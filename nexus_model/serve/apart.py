@@ -30,7 +30,7 @@ def select_apart(con: Connection, sql: str) -> str:
     if "_row" in sql:
         raise ConfigurationError("the SQL reads row numbers")
     # A trailing comment must not swallow what follows.
-    parsed = _parsed(con, sql + "\n")
+    parsed = parsed_sql(con, sql + "\n")
     text = json.dumps(_own_rows(con, parsed))
     own = con.execute("select json_deserialize_sql(cast(? as json))", [text]).fetchall()[0][0]
     return (
@@ -39,7 +39,12 @@ def select_apart(con: Connection, sql: str) -> str:
     )
 
 
-def _parsed(con: Connection, sql: str) -> Any:
+def parsed_sql(con: Connection, sql: str) -> Any:
+    """The syntax tree of a statement.
+
+    Raises:
+        ConfigurationError: the database cannot write it down.
+    """
     found = con.execute("select json_serialize_sql(?)", [sql]).fetchall()[0][0]
     parsed = json.loads(found)
     if parsed.get("error"):
@@ -60,7 +65,7 @@ def _own_rows(con: Connection, node: Any) -> Any:
 
 def _rows_of_one(con: Connection, node: dict[str, Any]) -> dict[str, Any]:
     table = f"{node['schema_name']}.{quoted(node['table_name'])}"
-    rows = _parsed(
+    rows = parsed_sql(
         con, f"select * exclude ({REQUEST}) from {table} where {REQUEST} = asking.{REQUEST}"
     )
     return {

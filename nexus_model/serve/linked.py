@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from nexus_model.align.index import NEVER
 from nexus_model.schema import DatabaseSpec, DataError, TableSpec
-from nexus_model.serve.staged import AlignedRows
+from nexus_model.serve.compiled import AlignedRows
 
 Array: TypeAlias = np.ndarray
 NONE = -1

@@ -10,7 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from nexus_model.apply import predict_samples
+from nexus_model.artifact.encryption import EnvelopeKey
 from nexus_model.artifact.model_file import NexusFlowModelArtifact
+from nexus_model.artifact.signature import PublicKey
 from nexus_model.optimize.int8 import dequantize_weights
 from nexus_model.schema import ConfigurationError, DataError, TaskKind
 from nexus_model.serve.reading import Asked, Question, Read, read_questions
@@ -103,8 +105,8 @@ class Predictor:
         asked: Asked = None,
     ) -> Question:
         """A request checked and typed; arguments and errors as ``read``."""
-        moment = self._moment(cutoff)
-        known = None if as_of is None else self._moment(as_of)
+        moment = self.moment(cutoff)
+        known = None if as_of is None else self.moment(as_of)
         return Question(self.staged.typed(frames), moment, known, asked)
 
     def read_several(self, questions: Sequence[Question]) -> Read:
@@ -150,7 +152,13 @@ class Predictor:
         asked_B, task = np.arange(len(rows_B)), self.artifact.recipe.task
         return entities, rows_B, predict_samples(self.model, tensors, asked_B, task, scale)
 
-    def _moment(self, cutoff: Cutoff) -> dt.datetime | None:
+    def moment(self, cutoff: Cutoff) -> dt.datetime | None:
+        """A cutoff in UTC without an offset; None of a static task.
+
+        Raises:
+            DataError: the task needs one and there is none.
+            ConfigurationError: it is no moment, or the task takes none.
+        """
         task = self.artifact.recipe.task
         if task.horizon_days is None:
             if cutoff is not None:
@@ -189,12 +197,20 @@ class Predictor:
         return table
 
 
-def load_model(path: Path | str) -> Predictor:
+def load_model(
+    path: Path | str,
+    *,
+    require_signature: PublicKey | None = None,
+    key: EnvelopeKey | None = None,
+) -> Predictor:
     """Open a ``.nxf`` file for prediction; INT8 weights are widened, nothing is executed.
 
+    ``require_signature`` is the key the file must be signed with, ``key`` opens an encrypted one.
+
     Raises:
-        ArtifactError: the file is damaged, foreign or too new.
+        ArtifactError: the file is damaged, foreign, too new, not signed as required, or encrypted
+            and the key is missing or another.
     """
-    artifact = NexusFlowModelArtifact.load(path)
+    artifact = NexusFlowModelArtifact.load(path, require_signature=require_signature, key=key)
     artifact.weights = dequantize_weights(artifact.weights)
     return Predictor(artifact)

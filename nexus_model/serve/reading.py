@@ -4,7 +4,7 @@ B samples of all requests, one request after another; R rows of a table.
 """
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -13,19 +13,12 @@ import pyarrow as pa
 from nexus_model.align.assemble import sample_times
 from nexus_model.align.index import SampleTimes
 from nexus_model.align.recipe import Recipe
-from nexus_model.schema import DataError, SemanticType
-from nexus_model.serve.linked import (
-    codes_of,
-    known_parents,
-    link_all,
-    match_keys,
-    refuse_repeats,
-)
-from nexus_model.serve.staged import AlignedRows, Given, StagedDatabase
-from nexus_model.serve.visible import Linked, visible_rows
-from nexus_model.tokenize import columns
+from nexus_model.schema import DataError
+from nexus_model.serve.compiled import AlignedRows
+from nexus_model.serve.encoded import encode_rows, samples_of
+from nexus_model.serve.linked import codes_of, match_keys, refuse_repeats
+from nexus_model.serve.staged import Given, StagedDatabase
 from nexus_model.tokenize.batch import TaskTensors
-from nexus_model.tokenize.fit import encode_clock, encode_table
 from nexus_model.tokenize.statistics import Tokenizer
 
 Asked: TypeAlias = set[Any] | np.ndarray | None
@@ -70,7 +63,7 @@ def read_questions(
     for table in keys:
         refuse_repeats(entity.name, entity.primary_key, table.columns, codes_of(table.columns))
     aligned = staged.align([q.given for q in questions], [q.moment for q in questions])
-    rows = _entity_rows(recipe, aligned[entity.name], keys)
+    rows = entity_rows(recipe, aligned[entity.name], keys)
     first_rows = np.searchsorted(aligned[entity.name].request_R, np.arange(len(questions)))
     chosen = [
         _chosen(entity.name, table, own_B - int(first), question.asked)
@@ -82,15 +75,15 @@ def read_questions(
     ]
     times = SampleTimes(*(np.concatenate(moments) for moments in zip(*parts, strict=True)))
     starts = np.cumsum([0, *(len(part) for part in chosen)]).tolist()
-    tensors = _tensors(recipe, tokenizer, aligned, times)._replace(absent=questions[0].given.absent)
+    encoded = encode_rows(recipe, tokenizer, aligned)
+    tensors = samples_of(recipe, tokenizer, encoded, times)
+    tensors = tensors._replace(absent=questions[0].given.absent)
     picked = [table.take(own_B) for table, own_B in zip(keys, chosen, strict=True)]
     requests = {name: rows.request_R for name, rows in aligned.items()}
     return Read(picked, starts, requests, tensors)
 
 
-def _entity_rows(
-    recipe: Recipe, aligned: AlignedRows, keys: Sequence[pa.Table]
-) -> list[np.ndarray]:
+def entity_rows(recipe: Recipe, aligned: AlignedRows, keys: Sequence[pa.Table]) -> list[np.ndarray]:
     """Row of the aligned entity table of each frame's rows, by request.
 
     Raises:
@@ -137,46 +130,3 @@ def key_values(entities: pa.Table) -> list[Any]:
     """Keys as values, tuples if of several columns."""
     values = [column.to_pylist() for column in entities.columns]
     return values[0] if len(values) == 1 else list(zip(*values, strict=True))
-
-
-def _tensors(
-    recipe: Recipe, tokenizer: Tokenizer, aligned: Mapping[str, AlignedRows], times: SampleTimes
-) -> TaskTensors:
-    database, dated = recipe.database, recipe.task.horizon_days is not None
-    links = link_all(database, aligned)
-    moments = {name: rows.time_R for name, rows in aligned.items()}
-    indexes = visible_rows(recipe, Linked(database, moments, links), times)
-    parents = known_parents(database, aligned, links, dated=dated)
-    encoded = {
-        table.name: encode_table(
-            aligned[table.name].columns,
-            table,
-            tokenizer[table.name],
-            moments[table.name],
-            parents[table.name],
-        )
-        for table in database.tables
-    }
-    stamps = _entity_stamps(recipe, aligned[recipe.entity.name], times)
-    return TaskTensors(
-        encoded,
-        recipe.parents,
-        recipe.paths,
-        indexes,
-        times,
-        encode_clock(tokenizer, stamps, times),
-        np.full(len(times.entity_B), np.nan),
-    )
-
-
-def _entity_stamps(
-    recipe: Recipe, aligned: AlignedRows, times: SampleTimes
-) -> dict[str, np.ndarray]:
-    """Timestamps of each sample's entity, microseconds; NaN where its row is not known yet."""
-    late_B = aligned.time_R[times.entity_B] > times.as_of_B
-    later_B = late_B & (recipe.entity.time_column is not None)
-    names: Iterable[str] = recipe.entity.columns_of(SemanticType.TIMESTAMP)
-    return {
-        name: np.where(later_B, np.nan, columns.microseconds(aligned.columns[name])[times.entity_B])
-        for name in names
-    }

@@ -21,6 +21,7 @@ from nexus_model.align.relate import numbered_select, quoted
 from nexus_model.align.samples import cutoffs_select, history_select
 from nexus_model.schema import ConfigurationError, DataError, TableSpec
 from nexus_model.serve.apart import REQUEST, select_apart
+from nexus_model.serve.compiled import AlignedRows, CompiledRecipe, Step, columns_read
 from nexus_model.serve.typed import Caster
 
 Connection: TypeAlias = duckdb.DuckDBPyConnection
@@ -33,24 +34,6 @@ class Given(NamedTuple):
     absent: frozenset[str]
 
 
-class AlignedRows(NamedTuple):
-    """An aligned table in row order: its columns, the request and the moment of each row.
-
-    ``time_R`` is microseconds since 1970, ``NEVER`` where there is none.
-    """
-
-    columns: pa.Table
-    request_R: np.ndarray
-    time_R: np.ndarray
-
-
-class _Step(NamedTuple):
-    """A table to make: its name in ``aligned`` and the SELECT that gives it."""
-
-    name: str
-    sql: str
-
-
 class StagedDatabase:
     """Follows one recipe; one thread at a time."""
 
@@ -59,9 +42,10 @@ class StagedDatabase:
         self._lock = threading.RLock()
         self._con: Connection | None = None
         self._caster = Caster(recipe)
-        self._alone: tuple[_Step, ...] = ()
-        self._together: tuple[_Step, ...] | None = None
-        self.refusal = ""
+        self._alone: tuple[Step, ...] = ()
+        self._together: tuple[Step, ...] | None = None
+        self._compiled: CompiledRecipe | None = None
+        self.refusal = self.not_compiled = ""
 
     def typed(self, frames: Mapping[str, Any]) -> Given:
         """Frames under the recipe's types.
@@ -92,6 +76,8 @@ class StagedDatabase:
         """Stop the statement that is running, if any; its caller gets a DuckDB error."""
         if self._con is not None:
             self._con.interrupt()
+        if self._compiled is not None:
+            self._compiled.con.interrupt()
 
     def align(
         self, given: Sequence[Given], moments: Sequence[dt.datetime | None]
@@ -102,13 +88,29 @@ class StagedDatabase:
             ConfigurationError: a SQL model fails on these rows.
             ValueError: there are several requests and the recipe takes one at a time.
         """
+        several = len(given) > 1
+        with self._lock:
+            if not several and (found := self._at_once(given[0], moments[0])) is not None:
+                return found
         with self._lock, self._transaction() as con:
-            several = len(given) > 1
             steps = self._together if several else self._alone
             if steps is None:
                 raise ValueError(f"requests cannot be aligned together: {self.refusal}")
             self._stage(con, given, several=several)
             return self._follow(con, steps, moments)
+
+    def _at_once(self, given: Given, moment: dt.datetime | None) -> dict[str, AlignedRows] | None:
+        """By the one prepared statement; None where the statements must be run one by one."""
+        self._connection()
+        if self._compiled is None:
+            return None
+        try:
+            return self._compiled.follow(given.tables, moment)
+        except duckdb.InterruptException:
+            raise
+        except duckdb.Error:
+            # Statement by statement it can be said which of them fails.
+            return None
 
     def _connection(self) -> Connection:
         if self._con is None:
@@ -118,6 +120,10 @@ class StagedDatabase:
                 self._together = self._prepared(con, several=True)
             except (duckdb.Error, ConfigurationError, DataError) as error:
                 self.refusal = str(error).splitlines()[0]
+            try:
+                self._compiled = CompiledRecipe(self.recipe, self._alone, self._caster.schemas)
+            except (duckdb.Error, ConfigurationError) as error:
+                self.not_compiled = str(error).splitlines()[0]
             self._con = con
         return self._con
 
@@ -148,7 +154,7 @@ class StagedDatabase:
             finally:
                 con.unregister("incoming")
 
-    def _prepared(self, con: Connection, *, several: bool) -> tuple[_Step, ...]:
+    def _prepared(self, con: Connection, *, several: bool) -> tuple[Step, ...]:
         """The statements of the recipe, found by following it over empty tables."""
         schemas = self._caster.schemas
         empty = Given({name: schemas[name].empty_table() for name in schemas}, frozenset())
@@ -161,19 +167,19 @@ class StagedDatabase:
         finally:
             con.execute("rollback")
 
-    def _steps(self, con: Connection, *, several: bool) -> Iterator[_Step]:
+    def _steps(self, con: Connection, *, several: bool) -> Iterator[Step]:
         recipe = self.recipe
         tables = {table.name: table for table in recipe.database.tables}
         modelled = {model.name for model in recipe.models}
 
-        def step(name: str, select: str) -> _Step:
+        def step(name: str, select: str) -> Step:
             table = tables.get(name)
             if table is not None:
                 keys = (REQUEST, *table.primary_key) if table.primary_key else ()
                 own = table.model_copy(update={"primary_key": keys}) if several else table
                 select = numbered_select(con, select, own)
             con.execute(f"create table aligned.{quoted(name)} as {select}")
-            return _Step(name, select)
+            return Step(name, select)
 
         for name in tables:
             if name not in modelled and name != recipe.history:
@@ -191,7 +197,7 @@ class StagedDatabase:
             select = history_select(recipe.task, recipe.entity, labels, recipe.cutoffs)
             yield step(recipe.history, select_apart(con, select) if several else select)
 
-    def _empty_cutoffs(self, con: Connection, *, several: bool) -> _Step:
+    def _empty_cutoffs(self, con: Connection, *, several: bool) -> Step:
         """The place of the cutoffs among the steps; their SQL depends on the requests."""
         recipe = self.recipe
         if recipe.grid is None or recipe.cutoffs is None:
@@ -202,10 +208,10 @@ class StagedDatabase:
             f"create table aligned.{quoted(recipe.cutoffs)} as select {request}grid.* "
             f"from ({select}) as grid"
         )
-        return _Step(recipe.cutoffs, "")
+        return Step(recipe.cutoffs, "")
 
     def _follow(
-        self, con: Connection, steps: tuple[_Step, ...], moments: Sequence[dt.datetime | None]
+        self, con: Connection, steps: tuple[Step, ...], moments: Sequence[dt.datetime | None]
     ) -> dict[str, AlignedRows]:
         several, recipe = len(moments) > 1, self.recipe
         if several:
@@ -266,16 +272,7 @@ class StagedDatabase:
         return [found.get(request) for request in range(requests)]
 
     def _rows(self, con: Connection, table: TableSpec, several: bool) -> AlignedRows:  # noqa: FBT001
-        referenced = [
-            column
-            for other in self.recipe.database.tables
-            for key in other.foreign_keys
-            if key.references_table == table.name
-            for column in key.references_columns
-        ]
-        names = dict.fromkeys(
-            [*table.key_columns, *referenced, *(column.name for column in table.columns)]
-        )
+        names = columns_read(self.recipe, table)
         chosen = ", ".join([*map(quoted, names), *[REQUEST] * several])
         found = con.sql(
             f"select {chosen + ', ' if chosen else ''}coalesce(epoch_us(_time), {NEVER}) as _us "
@@ -283,4 +280,4 @@ class StagedDatabase:
         ).to_arrow_table()
         time_R = found["_us"].to_numpy().astype(np.int64)
         request_R = found[REQUEST].to_numpy().astype(np.int64) if several else np.zeros_like(time_R)
-        return AlignedRows(found.select(list(names)), request_R, time_R)
+        return AlignedRows(found.select(names), request_R, time_R)

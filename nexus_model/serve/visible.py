@@ -1,7 +1,8 @@
 """Point-in-time indexes from arrays: what ``align/index.py`` finds in a database, without one.
 
-B samples, R rows of a table, N rows of all samples one after another. A table sorted by
-(parent, time, row) makes what one sample may see a contiguous slice, found by binary search.
+B samples, R rows of a table, P parents of a row, N rows of all samples one after another. A table
+sorted by (parent, time, row) makes what one sample may see a contiguous slice, found by binary
+search.
 """
 
 from collections.abc import Mapping
@@ -17,12 +18,48 @@ from nexus_model.schema import DatabaseSpec
 Array: TypeAlias = np.ndarray
 
 
-class Linked(NamedTuple):
-    """What an index is made from: times ``[R]`` and links ``[R, P]`` by table."""
+class Children(NamedTuple):
+    """Rows that reference a parent, in order of (parent, time, row).
 
-    database: DatabaseSpec
-    times: Mapping[str, Array]
-    links: Mapping[str, Array]
+    ``place_N`` is one number per (parent, moment), ascending: ``scale`` times the parent and the
+    rank of the row's moment among ``moments``.
+    """
+
+    row_N: Array
+    place_N: Array
+    moments: Array
+    scale: int
+
+
+class Linked:
+    """What an index is made from: times ``[R]`` and links ``[R, P]`` by table.
+
+    Orders of children are found when first needed and kept.
+    """
+
+    def __init__(
+        self, database: DatabaseSpec, times: Mapping[str, Array], links: Mapping[str, Array]
+    ) -> None:
+        self.database, self.times, self.links = database, times, links
+        self._children: dict[tuple[str, int, bool], Children] = {}
+
+    def children(self, hop: Hop, *, timed: bool) -> Children:
+        """The rows a hop down may reach; where ``timed``, those without a time are none of them."""
+        key = (hop.table, hop.key, timed)
+        if key not in self._children:
+            time_R, parent_R = self.times[hop.table], self.links[hop.table][:, hop.key]
+            self._children[key] = _ordered_children(time_R, parent_R, timed=timed)
+        return self._children[key]
+
+
+def _ordered_children(time_R: Array, parent_R: Array, *, timed: bool) -> Children:
+    rows = np.flatnonzero((parent_R >= 0) & ((time_R != NEVER) | (not timed)))
+    moment = np.where(time_R[rows] == NEVER, -NEVER, time_R[rows])
+    order = np.lexsort((rows, moment, parent_R[rows]))
+    rows, moment, parent = rows[order], moment[order], parent_R[rows[order]]
+    moments, rank = np.unique(moment, return_inverse=True)
+    scale = len(moments) + 1
+    return Children(rows, parent * scale + rank, moments, scale)
 
 
 def visible_rows(recipe: Recipe, linked: Linked, times: SampleTimes) -> tuple[PathIndex, ...]:
@@ -47,25 +84,19 @@ def _index_path(linked: Linked, plan: PathPlan, times: SampleTimes) -> PathIndex
 
 def _down(linked: Linked, hop: Hop, requests: Requests, as_of_B: Array, max_rows: int) -> Requests:
     """From rows to the newest visible rows that reference them; a row without a time is oldest."""
-    time_R, parent_R = linked.times[hop.table], linked.links[hop.table][:, hop.key]
     # Samples without a cutoff see every row, those without a time included.
     timed = linked.database[hop.table].time_column is not None and not (as_of_B == NEVER).all()
-    rows = np.flatnonzero((parent_R >= 0) & ((time_R != NEVER) | (not timed)))
-    moment = np.where(time_R[rows] == NEVER, -NEVER, time_R[rows])
-    order = np.lexsort((rows, moment, parent_R[rows]))
-    rows, moment, parent = rows[order], moment[order], parent_R[rows[order]]
-    asked = requests.row_N
-    start_N = np.searchsorted(parent, asked, side="left")
+    children = linked.children(hop, timed=timed)
+    first_N = requests.row_N * children.scale
+    start_N = np.searchsorted(children.place_N, first_N, side="left")
+    # Rows of one moment are never split.
+    last_N: Array | int = children.scale - 1
     if timed:
-        moments, rank = np.unique(moment, return_inverse=True)
-        # One number per (parent, moment); rows of one moment are never split.
-        scale = len(moments) + 1
-        limit_N = np.searchsorted(moments, as_of_B[requests.sample_N], side="right")
-        stop_N = np.searchsorted(parent * scale + rank, asked * scale + limit_N, side="left")
-    else:
-        stop_N = np.searchsorted(parent, asked, side="right")
+        as_of_N = as_of_B[requests.sample_N]
+        last_N = np.searchsorted(children.moments, as_of_N, side="right")
+    stop_N = np.searchsorted(children.place_N, first_N + last_N, side="left")
     at_N, which_N = expand(np.maximum(start_N, stop_N - max_rows), stop_N)
-    return Requests(requests.sample_N[which_N], rows[at_N])
+    return Requests(requests.sample_N[which_N], children.row_N[at_N])
 
 
 def _up(linked: Linked, hop: Hop, requests: Requests, as_of_B: Array) -> Requests:

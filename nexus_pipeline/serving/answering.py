@@ -13,6 +13,7 @@ from nexus_model.schema import NexusError
 from nexus_model.serve.explanation import Explanation
 from nexus_model.serve.reading import Question, key_values
 from nexus_pipeline.serving.engine import Answer
+from nexus_pipeline.serving.kept import KeptQuestion
 from nexus_pipeline.serving.live_model import Loaded
 from nexus_pipeline.serving.lookup import Lookup, in_order
 from nexus_pipeline.serving.problems import ProblemError, problem_of
@@ -26,7 +27,7 @@ MOST_EXPLAINED = 32
 class Asked:
     """A request ready for the model; ``flags`` are those found so far."""
 
-    def __init__(self, question: Question, flags: Sequence[str]) -> None:
+    def __init__(self, question: Question | KeptQuestion, flags: Sequence[str]) -> None:
         self.question, self.flags = question, list(flags)
 
 
@@ -47,12 +48,15 @@ def asked(
         raise ProblemError("bad_data", "the rows cannot be read under the model's types") from error
 
 
-def _question(incoming: Incoming, model: Loaded, lookup: Lookup | None) -> Question:
+def _question(incoming: Incoming, model: Loaded, lookup: Lookup | None) -> Question | KeptQuestion:
     recipe, chosen = model.artifact.recipe, incoming.entities
     for moment in (incoming.cutoff, incoming.as_of):
         _check_moment(moment)
     tables: Mapping[str, Any] | None = incoming.tables
     if tables is None:
+        kept = _kept(incoming, model, lookup)
+        if kept is not None:
+            return kept
         tables, chosen = _looked_up(recipe, incoming, lookup), None
     keys = None if chosen is None else set(chosen)
     question = model.predictor.question(tables, incoming.cutoff, incoming.as_of, keys)
@@ -78,6 +82,12 @@ def _question(incoming: Incoming, model: Loaded, lookup: Lookup | None) -> Quest
     return question
 
 
+def _kept(incoming: Incoming, model: Loaded, lookup: Lookup | None) -> KeptQuestion | None:
+    if lookup is None or incoming.entities is None:
+        return None
+    return lookup.kept.question(model, incoming.entities, incoming.cutoff, incoming.as_of)
+
+
 def _looked_up(recipe: Recipe, incoming: Incoming, lookup: Lookup | None) -> dict[str, Any]:
     if incoming.entities is None:
         raise ProblemError("malformed_request", "the body must have tables, or entities to look up")
@@ -101,20 +111,23 @@ def _check_moment(text: str | None) -> None:
         raise ProblemError("bad_cutoff", told, example=text)
 
 
-def check_explained(question: Question, recipe: Recipe) -> None:
+def check_explained(question: Question | KeptQuestion, recipe: Recipe) -> None:
     """Refuse to explain more entities than a request may wait for.
 
     Raises:
         ProblemError: there are too many.
     """
-    count = len(question.given.tables[recipe.entity.name])
+    if isinstance(question, KeptQuestion):
+        count = len(question.named.keys)
+    else:
+        count = len(question.given.tables[recipe.entity.name])
     if count > MOST_EXPLAINED:
         told = f"at most {MOST_EXPLAINED} entities are explained in one request"
         raise ProblemError("too_many_rows", told, table=recipe.entity.name, rows=count)
 
 
 def predictions_body(
-    answer: Answer, flags: Sequence[str], model: Loaded, question: Question
+    answer: Answer, flags: Sequence[str], model: Loaded, question: Question | KeptQuestion
 ) -> dict[str, Any]:
     """The body of an answer, in the order of the entity table's rows."""
     keys = model.artifact.recipe.entity.primary_key

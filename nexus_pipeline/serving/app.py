@@ -215,6 +215,7 @@ def model_page(service: Service) -> dict[str, Any]:
             if current.predictor.reads_cohorts
             else current.predictor.staged.refusal or None,
         },
+        "lookup": None if service.lookup is None else service.lookup.kept.told(),
         "input_schema": input_schema(artifact.recipe),
     }
 

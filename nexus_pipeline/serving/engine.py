@@ -19,7 +19,8 @@ import pyarrow as pa
 from nexus_model.schema import NexusError
 from nexus_model.serve.explanation import Explanation, explain_samples
 from nexus_model.serve.flags import late_flags, question_flags, sample_flags
-from nexus_model.serve.reading import Question
+from nexus_model.serve.reading import Question, Read
+from nexus_pipeline.serving.kept import KeptQuestion
 from nexus_pipeline.serving.live_model import Loaded
 from nexus_pipeline.serving.metrics import ServingMetrics
 from nexus_pipeline.serving.problems import ProblemError, problem_of
@@ -45,7 +46,7 @@ class Job(NamedTuple):
     """One request on its way through the model; those of one ``group`` may go together."""
 
     model: Loaded
-    question: Question
+    question: Question | KeptQuestion
     explain: bool
     group: Hashable
     future: "Future[Answer]"
@@ -73,7 +74,9 @@ class Engine:
         """Whether the model's thread runs."""
         return self._thread.is_alive()
 
-    def submit(self, model: Loaded, question: Question, *, explain: bool) -> "Future[Answer]":
+    def submit(
+        self, model: Loaded, question: Question | KeptQuestion, *, explain: bool
+    ) -> "Future[Answer]":
         """The future answer.
 
         Raises:
@@ -81,8 +84,7 @@ class Engine:
         """
         if not self.lives:
             raise ProblemError("not_ready", "the model does not run")
-        together = None if explain else model.predictor.together(question)
-        group = None if together is None else (id(model), together)
+        group = None if explain else _group_of(model, question)
         job = Job(model, question, explain, group, Future())
         try:
             self._jobs.put_nowait(job)
@@ -142,6 +144,14 @@ class Engine:
             timer.cancel()
 
 
+def _group_of(model: Loaded, question: Question | KeptQuestion) -> Hashable | None:
+    if isinstance(question, KeptQuestion):
+        alone = model.predictor.reads_cohorts
+        return None if alone else (id(model), id(question.resident))
+    together = model.predictor.together(question)
+    return None if together is None else (id(model), together)
+
+
 def _groups(waiting: Sequence[Job]) -> list[list[Job]]:
     groups: dict[Hashable, list[Job]] = {}
     for job in waiting:
@@ -157,24 +167,37 @@ def answer_jobs(group: Sequence[Job]) -> list[Answer]:
     """
     predictor = group[0].model.predictor
     recipe, tokenizer = predictor.artifact.recipe, predictor.artifact.tokenizer
-    questions = [job.question for job in group]
-    read = predictor.read_several(questions)
+    read, told = _read(group)
     tables = predictor.answers_of(read)
-    late, flags = late_flags(recipe, read, questions), sample_flags(recipe, tokenizer, read)
+    flags = sample_flags(recipe, tokenizer, read)
     explanations: list[Explanation] = []
     if group[0].explain:
         explanations = explain_samples(predictor.model, recipe, tokenizer.label, read)
     return [
         Answer(
             table,
-            question_flags(recipe, question) + own_late,
+            own,
             flags[read.starts[place] : read.starts[place + 1]],
             explanations,
         )
-        for place, (table, question, own_late) in enumerate(
-            zip(tables, questions, late, strict=True)
-        )
+        for place, (table, own) in enumerate(zip(tables, told, strict=True))
     ]
+
+
+def _read(group: Sequence[Job]) -> tuple[Read, list[list[str]]]:
+    """All samples of a group, and the flags of each of its requests."""
+    predictor = group[0].model.predictor
+    recipe = predictor.artifact.recipe
+    kept = [job.question for job in group if isinstance(job.question, KeptQuestion)]
+    if kept:
+        resident = kept[0].resident
+        missing = [f"table_missing:{name}" for name in sorted(resident.absent)]
+        read = resident.read([question.named for question in kept])
+        return read, [missing + ["no_entities"] * (len(q.named.keys) == 0) for q in kept]
+    sent = [job.question for job in group if isinstance(job.question, Question)]
+    read = predictor.read_several(sent)
+    late = late_flags(recipe, read, sent)
+    return read, [question_flags(recipe, q) + own for q, own in zip(sent, late, strict=True)]
 
 
 def _fail(future: "Future[Answer]", error: BaseException) -> None:

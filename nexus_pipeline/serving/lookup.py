@@ -1,8 +1,9 @@
 """Lookup: the history of entities, read from the project's tables by key instead of being sent.
 
-What is read: the entities' rows, every row that the model's paths reach from them, and the parents
-of all of those. A table that only SQL reads is read whole. The store is opened for reading and
-closed again for each request, so that a run of the pipeline can write between two requests.
+Tables that fit are kept in memory whole (``kept.py``). Of larger ones are read the entities' rows,
+every row that the model's paths reach from them, and the parents of all of those; a table that only
+SQL reads is read whole. The store is opened for reading and closed again for each request, so that
+a run of the pipeline can write between two requests.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ import pyarrow as pa
 from nexus_model.align.recipe import Recipe
 from nexus_model.align.relate import quoted
 from nexus_model.schema import ConfigurationError, DatabaseSpec, ForeignKey, NexusError
+from nexus_pipeline.serving.kept import MOST_ROWS, KeptTables
 from nexus_pipeline.serving.problems import ProblemError
 from nexus_pipeline.storage import Store
 
@@ -21,8 +23,8 @@ from nexus_pipeline.storage import Store
 class Lookup:
     """Reads validated tables of one project."""
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, store: Store, most_rows: int = MOST_ROWS) -> None:
+        self.store, self.kept = store, KeptTables(store, most_rows)
 
     def frames(self, recipe: Recipe, keys: Sequence[Any]) -> dict[str, pa.Table]:
         """The rows of these entities, as the model's raw tables.

@@ -68,6 +68,8 @@ _DATA: tuple[tuple[str, Code], ...] = (
     ("key is not unique", "duplicate_key"),
     ("is asked about and has no row", "unknown_entity"),
     ("entity has no row in the aligned table", "unknown_entity"),
+    ("a key has", "malformed_request"),
+    ("keys must be", "unknown_entity"),
     ("predict needs cutoff", "missing_cutoff"),
 )
 _CONFIGURATION: tuple[tuple[str, Code], ...] = (

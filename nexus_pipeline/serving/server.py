@@ -4,9 +4,10 @@ import logging
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
-from nexus_model.schema import ConfigurationError
+from nexus_model.schema import ConfigurationError, NexusError
 from nexus_pipeline.serving.app import Service, create_app
 from nexus_pipeline.serving.live_model import FileSource, LiveModel, ModelSource, RegisteredSource
 from nexus_pipeline.serving.lookup import Lookup
@@ -53,8 +54,13 @@ def serve(
     check_exposure(settings, token)
     torch.set_num_threads(1)
     live = LiveModel(source, settings.poll_s)
-    service = Service(live, settings, None if store is None else Lookup(store))
+    lookup = None if store is None else Lookup(store)
+    service = Service(live, settings, lookup)
     log_to_stderr()
+    if lookup is not None:
+        # So that no client waits for it; a store that cannot be read now is read when asked.
+        with suppress(NexusError):
+            lookup.kept.resident(live.current)
     config = uvicorn.Config(
         create_app(service, token),
         host=settings.host,

@@ -1,6 +1,14 @@
 """One entity through every door: the same tensors into the network, the same prediction out."""
 
+import contextlib
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -141,14 +149,25 @@ def test_an_entity_that_is_not_in_the_store_is_named(server):
     assert caught.value.error.example == "987654"
 
 
-def test_a_locked_store_is_a_busy_server_and_not_a_failed_one(server, monkeypatch):
+def test_a_locked_store_is_a_busy_server_until_its_tables_are_kept(made, monkeypatch):
     def locked(_):
         raise StoreLockedError("held by another process")
 
-    monkeypatch.setattr(Store, "read", locked)
-    with pytest.raises(ServerRefusedError, match="busy") as caught:
-        server.client.lookup([1])
-    assert caught.value.status == 503
+    with running(FileSource(made.artifact), lookup=Lookup(store_of(made))) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "read", locked)
+            with pytest.raises(ServerRefusedError, match="busy") as caught:
+                server.client.lookup([1])
+            assert caught.value.status == 503
+        assert len(server.client.lookup([1])) == 1
+        monkeypatch.setattr(Store, "read", locked)
+        assert len(server.client.lookup([2])) == 1
+
+
+def test_tables_that_are_not_kept_are_read_by_key(made, trained):
+    with running(FileSource(made.artifact), lookup=Lookup(store_of(made), 10)) as server:
+        found = by_key(server.client.lookup([3, 1]))
+    assert found == pytest.approx({key: trained[key] for key in (3, 1)}, abs=1e-6)
 
 
 def test_a_new_champion_takes_over_and_a_broken_one_does_not(copied):
@@ -166,3 +185,53 @@ def test_a_new_champion_takes_over_and_a_broken_one_does_not(copied):
         client.set_registered_model_alias(name, "champion", again.version)
         until(lambda: server.client.ready()["model"]["version"] == str(again.version))
         assert server.client.ready()["refused"] is None
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def test_mlflow_serves_the_champion_from_the_registry_alone(made, validated, trained, tmp_path):
+    port, wanted = free_port(), f"models:/{made.project.project_name}-churned@champion"
+    words = f"models serve -m {wanted} --env-manager local -h 127.0.0.1 -p {port}"
+    environment = os.environ | {
+        "MLFLOW_TRACKING_URI": made.tracker.uri,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+    }
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", *words.split()],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    rows = {name: frame.to_pylist() for name, frame in only(validated, 2).items()}
+    told = [[name, json.dumps(found, default=str)] for name, found in rows.items()]
+    body = {"dataframe_split": {"columns": ["table", "records"], "data": told}}
+    try:
+        until(lambda: server.poll() is not None or answers(port), 120)
+        [found] = asked(port, body)["predictions"]
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(timeout=60)
+    assert found["prediction"] == pytest.approx(trained[2], abs=1e-6)
+
+
+def answers(port):
+    with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/ping"):
+        return True
+    return False
+
+
+def asked(port, body):
+    wanted = urllib.request.Request(
+        f"http://127.0.0.1:{port}/invocations",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(wanted, timeout=60) as found:
+        return json.load(found)
