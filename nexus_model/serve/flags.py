@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from nexus_model.align.index import NEVER
 from nexus_model.align.recipe import Recipe
+from nexus_model.serve.comparing import comparing_models
 from nexus_model.serve.reading import Question, Read
 from nexus_model.tokenize.batch import TaskTensors
 from nexus_model.tokenize.columns import UNKNOWN
@@ -19,10 +20,11 @@ from nexus_model.tokenize.statistics import Tokenizer
 
 
 def question_flags(recipe: Recipe, question: Question) -> list[str]:
-    """Flags of a request as it was sent: tables not given, nobody asked about, numbers that are
-    not finite, which are read as missing.
+    """Flags of a request as it was sent: SQL that compares entities and sees those sent alone, tables
+    not given, nobody asked about, numbers that are not finite, which are read as missing.
     """
-    found = [f"table_missing:{name}" for name in sorted(question.given.absent)]
+    found = [f"compares_rows:{name}" for name in comparing_models(recipe)]
+    found += [f"table_missing:{name}" for name in sorted(question.given.absent)]
     found += ["no_entities"] * (len(question.given.tables[recipe.entity.name]) == 0)
     for name, rows in question.given.tables.items():
         for column in rows.schema:

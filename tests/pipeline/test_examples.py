@@ -193,8 +193,8 @@ def retail(tmp_path_factory: pytest.TempPathFactory) -> Tables:
 
 
 def test_households_are_asked_about_as_often_as_counted(retail: Tables) -> None:
-    assert [count for count, _ in retail.by_split("next_spend")] == [15_889, 4_603, 2_297]
-    redeemed = [(4_659, 0.081), (1_455, 0.065), (1_147, 0.141)]
+    assert [count for count, _ in retail.by_split("next_spend")] == [5_548, 1_600, 801]
+    redeemed = [(2_564, 0.115), (844, 0.088), (650, 0.203)]
     assert retail.by_split("next_redemption") == redeemed
 
 

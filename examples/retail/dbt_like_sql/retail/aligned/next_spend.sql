@@ -12,6 +12,7 @@ active as (
     inner join aligned.transactions as past
         on past.transaction_timestamp <= cutoffs.cutoff
         and past.transaction_timestamp > cutoffs.cutoff - interval 84 day
+    inner join aligned.households as households on past.household_id = households.household_id
 )
 
 select
