@@ -12,13 +12,13 @@ import typer
 
 from nexus_pipeline.answer import answering, plain
 from nexus_pipeline.artifact_files import COMMANDS as ARTIFACT_COMMANDS
-from nexus_pipeline.commands import begin, make, observe, use
+from nexus_pipeline.commands import begin, make, observe, tell, use
 from nexus_pipeline.registry_commands import COMMANDS as MODEL_COMMANDS
 
 ANSWERING = (
     begin.init, begin.schema, begin.generate,
     make.validate, make.train, make.evaluate, make.ablate, make.ensemble, make.optimize,
-    use.predict, use.inspect, observe.doctor,
+    use.predict, use.inspect, tell.explain, tell.card, observe.doctor,
 )  # fmt: skip
 UNTIL_STOPPED = (use.serve, use.ui)
 

@@ -1,15 +1,38 @@
-"""Predict from files: a folder of raw tables and a ``.nxf`` file in, predictions out."""
+"""Predict from files: a folder of raw tables and a ``.nxf`` file in, predictions out.
 
+Broken rows are answered too, and flagged: see ``nexus_model.serve.mended``.
+"""
+
+import csv
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-import duckdb
 import pyarrow as pa
 
 from nexus_model.schema import ConfigurationError, DataError
+from nexus_pipeline.steps.read_raw import find_file, text_rows
+
+if TYPE_CHECKING:
+    from nexus_model.serve.mended import RowFlag
+    from nexus_model.serve.predictor import Predictor
+
+FLAGS = "flags"
 
 
-def predict_files(model: Path, data: Path, cutoff: str | None, output: Path) -> int:
-    """Write predictions for every row of the entity table, in its order; how many.
+class Predicted(NamedTuple):
+    """Answers, how many rows of all tables have a flag, and the file that lists them, if any."""
+
+    rows: int
+    flagged_rows: int
+    flags_file: Path | None
+
+
+def predict_flagged(model: Path, data: Path, cutoff: str | None, output: Path) -> Predicted:
+    """Write predictions for every row of the entity table, in its order, each with its flags.
+
+    Rows of any table that have a flag are listed in ``<output>.flags.csv``, with the cell as it
+    came; the file is removed if there are none.
 
     Raises:
         ConfigurationError: the output is neither CSV nor Parquet, or the cutoff is no moment.
@@ -28,31 +51,50 @@ def predict_files(model: Path, data: Path, cutoff: str | None, output: Path) -> 
     frames = {name: frame for name, frame in found_frames.items() if frame is not None}
     if recipe.entity.name not in frames:
         raise DataError(f"neither CSV nor Parquet of it is in {data}", table=recipe.entity.name)
-    try:
-        found = predictor.predict(frames, cutoff=cutoff)
-    except ValueError as error:
-        if "isoformat" in str(error):
-            raise ConfigurationError(f"cutoff must be ISO 8601, got {cutoff!r}") from error
-        raise
+    found, flags = answer_frames(predictor, frames, cutoff)
     output.parent.mkdir(parents=True, exist_ok=True)
     if output.suffix == ".csv":
-        pa_csv.write_csv(found, output)
+        texts = pa.array([";".join(cell) for cell in found[FLAGS].to_pylist()], pa.string())
+        place = found.column_names.index(FLAGS)
+        pa_csv.write_csv(found.set_column(place, FLAGS, texts), output)
     else:
         pq.write_table(found, output)
-    return found.num_rows
+    listed = output.with_name(f"{output.stem}.{FLAGS}.csv")
+    listed.unlink(missing_ok=True)
+    if flags:
+        _write_flags(listed, flags)
+    broken = {(flag.table, flag.row) for flag in flags}
+    return Predicted(found.num_rows, len(broken), listed if flags else None)
+
+
+def answer_frames(
+    predictor: "Predictor", frames: dict[str, pa.Table], cutoff: str | None
+) -> tuple[pa.Table, list["RowFlag"]]:
+    """Predictions by row of the entity's frame with a column of flags, and all rows' flags."""
+    from nexus_model.serve.flags import sample_flags
+    from nexus_model.serve.mended import flags_of_rows, mend_frames
+
+    recipe, tokenizer = predictor.artifact.recipe, predictor.artifact.tokenizer
+    mended = mend_frames(recipe, tokenizer, frames)
+    read = predictor.read_several([predictor.question(mended.frames, cutoff)])
+    (found,) = predictor.answers_of(read)
+    of_rows = flags_of_rows(mended.flags, recipe.entity.name, found.num_rows)
+    seen = sample_flags(recipe, tokenizer, read)
+    flags = [list(dict.fromkeys(own + of)) for own, of in zip(of_rows, seen, strict=True)]
+    found = found.take(pa.array(mended.same_B))
+    for name in mended.keys.column_names:
+        found = found.set_column(found.column_names.index(name), name, mended.keys[name])
+    return found.append_column(FLAGS, pa.array(flags, pa.list_(pa.string()))), mended.flags
+
+
+def _write_flags(path: Path, flags: Sequence["RowFlag"]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as text:
+        writer = csv.writer(text)
+        writer.writerow(["table", "row", "flag", "column", "value"])
+        writer.writerows((f.table, f.row, f.flag, f.column, f.value) for f in flags)
 
 
 def read_file(folder: Path, table: str) -> pa.Table | None:
     """A table's CSV (as text, to be cast by the model's own types) or Parquet file, if any."""
-    for suffix, reader in ((".csv", "read_csv('{}', all_varchar = true)"), (".parquet", "'{}'")):
-        path = folder / f"{table}{suffix}"
-        if path.is_file():
-            con = duckdb.connect()
-            try:
-                source = reader.format(str(path).replace("'", "''"))
-                return con.sql(f"select * from {source}").to_arrow_table()
-            except duckdb.Error as error:
-                raise DataError(f"{path.name} cannot be read: {error}", table=table) from error
-            finally:
-                con.close()
-    return None
+    path = find_file(folder, table)
+    return None if path is None else text_rows(path, table)

@@ -20,6 +20,7 @@ from nexus_model.schema import ConfigurationError, ForeignKey, Record, TaskKind
 from nexus_model.tokenize.statistics import NumericalScaling
 from nexus_pipeline.settings.ablation import AblationConfig
 from nexus_pipeline.settings.architecture import ArchitectureConfig
+from nexus_pipeline.settings.card import CardConfig
 from nexus_pipeline.settings.dataset import DatasetConfig
 from nexus_pipeline.settings.ensemble import EnsembleConfig
 from nexus_pipeline.settings.names import DEFAULT_FILE, Names, plain_name
@@ -122,6 +123,9 @@ class ProjectConfig(Record):
     )
     optimization: OptimizationConfig | None = Field(
         None, description="its assets are in the graph if given; nexusflow optimize needs none"
+    )
+    card: CardConfig | None = Field(
+        None, description="what people say on the model card, which travels in the artifact"
     )
     root: Path = Field(Path(), exclude=True)
 

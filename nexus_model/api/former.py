@@ -23,10 +23,12 @@ from nexus_model.api.read_frames import read_frames
 from nexus_model.api.specification import Encoders, Specification
 from nexus_model.artifact.model_file import NexusFlowModelArtifact
 from nexus_model.config import NexusConfig
-from nexus_model.explain.attention_flow import AttentionFlow, attention_flow
+from nexus_model.explain.attention_flow import AttentionFlow, AttentionPattern, attention_flow
 from nexus_model.model import NexusFormer as Network
 from nexus_model.schema import ConfigurationError, DatabaseSpec, TableSpec, TaskSpec
+from nexus_model.serve.explained import Explained
 from nexus_model.serve.predictor import Cutoff, Predictor
+from nexus_model.serve.reading import key_values
 from nexus_model.tokenize.statistics import Tokenizer
 from nexus_model.train.config import TrainingConfig
 
@@ -129,12 +131,37 @@ class NexusFormer:
         cutoff: Cutoff = None,
         as_of: Cutoff = None,
         entities: Iterable[Any] | None = None,
+        *,
+        explain: bool = False,
     ) -> pa.Table:
         """One row per row of the entity table, in its order: keys and ``prediction``.
 
         ``batch`` is tables as ``read_frames`` takes them; the rest as ``Predictor.predict``.
+        ``explain`` adds ``reasons``, a list of sentences per row, the largest change first.
         """
-        return self.predictor.predict(self._read(batch), cutoff, as_of, entities)
+        frames = self._read(batch)
+        asked = None if entities is None else list(entities)
+        found = self.predictor.predict(frames, cutoff, as_of, asked)
+        if not explain:
+            return found
+        explained = Explained(self.predictor, frames, cutoff, as_of)
+        keys = key_values(found.select(explained.keys.column_names))
+        reasons = explained.reasons(explained.places(keys))
+        texts = [[reason.text for reason in of_row] for of_row in reasons]
+        return found.append_column("reasons", pa.array(texts, pa.list_(pa.string())))
+
+    def explained(self, batch: Any, cutoff: Cutoff = None, as_of: Cutoff = None) -> Explained:
+        """Everything that can be told of predictions on these tables; as ``predict`` takes them."""
+        return Explained(self.predictor, self._read(batch), cutoff, as_of)
+
+    def attention(self, batch: Any, entity: Any, cutoff: Cutoff = None) -> list[AttentionPattern]:
+        """What one entity's state read in each cycle: arrays with names of readers and rows.
+
+        Raises:
+            DataError: the entity is not in the tables.
+        """
+        explained = self.explained(batch, cutoff)
+        return explained.attention(int(explained.places([entity])[0]))
 
     def save(self, path: Path | str) -> str:
         """Write a ``.nxf`` file that predicts by itself; returns its content hash.

@@ -75,9 +75,11 @@ class NexusFlowModelArtifact:
         cutoff: Cutoff = None,
         as_of: Cutoff = None,
         entities: Iterable[Any] | None = None,
+        *,
+        explain: bool = False,
     ) -> pa.Table:
         """As ``NexusFormer.predict``."""
-        return self.former.predict(batch, cutoff, as_of, entities)
+        return self.former.predict(batch, cutoff, as_of, entities, explain=explain)
 
     def save(self, path: Path | str) -> str:
         """Write the file atomically and return its content hash."""

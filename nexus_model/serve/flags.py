@@ -20,8 +20,8 @@ from nexus_model.tokenize.statistics import Tokenizer
 
 
 def question_flags(recipe: Recipe, question: Question) -> list[str]:
-    """Flags of a request as it was sent: SQL that compares entities and sees those sent alone, tables
-    not given, nobody asked about, numbers that are not finite, which are read as missing.
+    """Flags of a request as it was sent: SQL that compares entities and sees those sent alone,
+    tables not given, nobody asked about, numbers that are not finite, which are read as missing.
     """
     found = [f"compares_rows:{name}" for name in comparing_models(recipe)]
     found += [f"table_missing:{name}" for name in sorted(question.given.absent)]

@@ -65,11 +65,11 @@ def mend_frames(recipe: Recipe, tokenizer: Tokenizer, frames: Mapping[str, pa.Ta
         flags += _suspicious(tokenizer, name, rows)
     entity = recipe.entity
     keys = typed[entity.name].select(list(entity.primary_key))
-    for table in recipe.database.tables:
-        if table.name in typed and table.primary_key:
-            typed[table.name] = _keyed(recipe, table, typed[table.name], flags)
-    for table in recipe.database.tables:
-        flags += _orphans(table, typed)
+    for known in recipe.database.tables:
+        if known.name in typed and known.primary_key:
+            typed[known.name] = _keyed(recipe, known, typed[known.name], flags)
+    for known in recipe.database.tables:
+        flags += _orphans(known, typed)
     flags.sort(key=lambda flag: (flag.table, flag.row, flag.flag))
     return Mended(typed, flags, keys, _same_rows(frames[entity.name], keys))
 

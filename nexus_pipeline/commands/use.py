@@ -17,13 +17,19 @@ def predict(
 ) -> Answer:
     """Predict from raw tables with a .nxf file alone; one row per entity, in input order.
 
+    Broken rows are answered too: the column flags says what is wrong, <output>.flags.csv lists it.
+
     Example: nexusflow predict --model model.nxf --data data/raw/f1 --cutoff 2026-07-01
     --output predictions.csv
     """
-    from nexus_pipeline.predict_files import predict_files
+    from nexus_pipeline.predict_files import predict_flagged
 
-    rows = predict_files(model, data, cutoff, output)
-    return Answer({"rows": rows, "file": str(output)}, (f"{rows} predictions in {output}",))
+    rows, flagged, listed = predict_flagged(model, data, cutoff, output)
+    facts = {"rows": rows, "file": str(output), "flagged_rows": flagged}
+    told = [f"{rows} predictions in {output}"]
+    if listed is not None:
+        told.append(f"{flagged} rows of the tables are flagged: {listed}")
+    return Answer({**facts, "flags_file": listed and str(listed)}, tuple(told))
 
 
 def inspect(file: Annotated[Path, typer.Argument(help="a .nxf file")]) -> Answer:

@@ -37,8 +37,27 @@ ENSEMBLE_CODE = (
 REPORT_CODE = (
     "nexus_model/evaluate",
     "nexus_model/explain",
-    "nexus_pipeline/steps/evaluate_task.py",
-    "nexus_pipeline/steps/report.py",
+    *(
+        f"nexus_pipeline/steps/{name}.py"
+        for name in ("evaluate_task", "explain_task", "data_card", "model_card")
+    ),
+    *(
+        f"nexus_pipeline/steps/report{name}.py"
+        for name in (
+            "",
+            "_facts",
+            "_graph",
+            "_page",
+            "_parts",
+            "_pictures",
+            "_plots",
+            "_ranking",
+            "_record",
+            "_sections",
+            "_style",
+            "_svg",
+        )
+    ),
 )
 
 
@@ -89,7 +108,10 @@ def _report(project: ProjectConfig, task: str) -> Making:
         folder = evaluation_folder(project, task)
         doing.run.log_artifact(folder / "report.html")
         doing.run.log_artifact(folder / "metrics.json")
-        return Made(made.stored, {"rows": made.stored.rows, "comparison": made.table})
+        if (folder / "card.md").is_file():
+            doing.run.log_artifact(folder / "card.md")
+        shown = {"rows": made.stored.rows, "comparison": made.table, "model_card": made.card}
+        return Made(made.stored, shown)
 
     return Making(
         key=f"{name}/evaluated/{task}",

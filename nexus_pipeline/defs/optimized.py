@@ -112,7 +112,7 @@ def _artifact(project: ProjectConfig, task: str) -> Making:
             f"{name}/aligned/index_{task}",
         ),
         code=CODE,
-        config={},
+        config={} if project.card is None else {"card": project.card.model_dump()},
         make=make,
     )
 

@@ -104,6 +104,8 @@ def _links_of(
             name, told = names_table(column.name, parent.named, key, same_table=same)
             if not same and set(child.named[: len(parent.named)]) == set(parent.named):
                 name, told = max((name, told), _as_part(column, child, parent))
+            if not same and not core(column.name):
+                name, told = max((name, told), _same_id(column, key, child, tables))
             if (column.name,) == tuple(own) and name < 0.95:
                 continue
             named_alike = core(column.name) == core(key)
@@ -119,6 +121,19 @@ def _as_part(column: ColumnProfile, child: KeyedTable, parent: KeyedTable) -> tu
     if core(column.name) == ("parent",) and len(child.named) > len(parent.named):
         return 0.85, f"a part of {parent.profile.table} by the tables' names"
     return 0.0, ""
+
+
+def _same_id(
+    column: ColumnProfile, key: str, child: KeyedTable, tables: Sequence[KeyedTable]
+) -> tuple[float, str]:
+    """``id`` that repeats is not its table's own: it names rows of the one with such a key."""
+    if words(column.name) != words(key) or column.distinct == column.values:
+        return 0.0, ""
+    keyed = [t for t in tables if t is not child and t.key and len(t.key.columns) == 1]
+    named = [t for t in keyed if t.key and words(t.key.columns[0]) == words(key)]
+    if len(named) != 1:
+        return 0.0, ""
+    return 0.75, f"it is named like {key} and repeats here, and no other table has such a key"
 
 
 def _judged(

@@ -12,12 +12,15 @@ from nexus_model.schema import Record
 from nexus_pipeline.propose.keys import Keys
 from nexus_pipeline.propose.meanings import ColumnMeaning, Meaning
 from nexus_pipeline.propose.profile import TableProfile
+from nexus_pipeline.steps.read_raw import ROW
 from nexus_pipeline.storage.names import quote, quote_table
+from nexus_pipeline.storage.tables import table_columns
 
 _NEARLY_ALL = 0.99
 _LEAST_GAIN = 0.5
 _SAME_ORDER = 0.995
 _MOST_CLASSES = 20
+_LEAST_ROWS, _LEAST_SHARE = 20, 0.1
 
 
 class Leak(Record):
@@ -47,7 +50,7 @@ def find_leaks(
         and meaning.meaning not in {Meaning.CONSTANT, Meaning.TEXT}
         and (leak := _column_leak(con, table, target, meaning))
     ]
-    return (*found, *_row_leaks(con, table, target, keys))
+    return (*found, *_copied(con, table, target, keys), *_row_leaks(con, table, target, keys))
 
 
 def _column_leak(
@@ -56,13 +59,15 @@ def _column_leak(
     profile = table[column.name]
     if profile.values == 0:
         return None
-    few = table[target].distinct <= _MOST_CLASSES
+    few, relation = table[target].distinct <= _MOST_CLASSES, quote_table(table.relation)
     told = None
     if few and profile.values < table.seen:
         filled = f"{quote(column.name)} IS NOT NULL"
-        told = _tells(con, table, target, filled, "it is filled just where {label}")
+        told = _tells(con, relation, target, filled, "it is filled just where {label}")
     if told is None and few and profile.distinct <= table.seen / 10:
-        told = _tells(con, table, target, quote(column.name), "each of its values has one {name}")
+        told = _tells(
+            con, relation, target, quote(column.name), "each of its values has one {name}"
+        )
     if told is None and table[target].family == "number" and profile.family == "number":
         told = _in_order(con, table, target, column.name, few=few)
     if told is None and profile.values < table.seen and table[target].values < table.seen:
@@ -71,11 +76,10 @@ def _column_leak(
 
 
 def _tells(
-    con: duckdb.DuckDBPyConnection, table: TableProfile, target: str, by: str, told: str
+    con: duckdb.DuckDBPyConnection, relation: str, target: str, by: str, told: str
 ) -> str | None:
     """Share of labels right when every value of ``by`` is given its most frequent label."""
     label = quote(target)
-    relation = quote_table(table.relation)
     right, total, most = con.execute(
         f"WITH counted AS (SELECT {by} AS given, {label} AS label, count(*) AS n FROM {relation} "
         f"WHERE {label} IS NOT NULL GROUP BY ALL) "
@@ -132,6 +136,54 @@ def _filled_with(
     if same < _NEARLY_ALL or min(filled, 1 - filled) < 2 * (1 - same) or not 0.02 < filled < 0.98:
         return None
     return f"it is known only where {target} is"
+
+
+def _copied(
+    con: duckdb.DuckDBPyConnection, table: TableProfile, target: str, keys: Keys
+) -> Iterator[Leak]:
+    """Columns of tables that name the rows asked about, which repeat the answer row by row."""
+    if table.is_sampled:
+        return
+    label = quote(target)
+    for link in keys.links:
+        if link.parent != table.table or link.table == table.table or link.recast:
+            continue
+        own = keys.key_columns(link.table)
+        names = [n for n in table_columns(con, f"raw.{link.table}") if n not in {*own, ROW}]
+        mine = ", ".join(f"{quote(name)} AS k{n}" for n, name in enumerate(link.columns))
+        on = " AND ".join(
+            f"child.k{n} = entity.{quote(name)}" for n, name in enumerate(link.references_columns)
+        )
+        for name in names:
+            child, column = quote_table(f"raw.{link.table}"), quote(name)
+            # One value per row asked about, or none where its rows differ.
+            given = (
+                f"SELECT {mine}, CASE WHEN min({column}) = max({column}) THEN min({column}) END "
+                f"AS given FROM {child} GROUP BY {', '.join(quote(n) for n in link.columns)}"
+            )
+            relation = (
+                f"(SELECT child.given, entity.{label} FROM {quote_table(table.relation)} AS entity "
+                f"JOIN ({given}) AS child ON {on} WHERE child.given IS NOT NULL)"
+            )
+            told = _repeats(con, relation, target, table[target].values)
+            if told is not None:
+                yield Leak(table=link.table, column=name, reason=told)
+
+
+def _repeats(con: duckdb.DuckDBPyConnection, relation: str, target: str, labels: int) -> str | None:
+    """What one value per row asked about tells of its label, where enough rows have one."""
+    label = quote(target)
+    rows, values, same = con.execute(
+        f"SELECT count({label}), count(DISTINCT given), count(*) FILTER (CAST(given AS VARCHAR) = "
+        f"CAST({label} AS VARCHAR)) FROM {relation}"
+    ).fetchall()[0]
+    if rows < max(_LEAST_ROWS, _LEAST_SHARE * labels) or values < 2:
+        return None
+    if same / rows >= _NEARLY_ALL:
+        return f"it repeats {target} in {same / rows:.1%} of the rows that name it"
+    if values > rows / 10:
+        return None
+    return _tells(con, relation, target, "given", "each of its values has one {name}")
 
 
 def _row_leaks(

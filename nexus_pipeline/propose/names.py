@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 
+from nexus_pipeline.settings.names import ascii_letters
+
 ID_WORDS = frozenset(
     {
         "id", "ids", "key", "code", "no", "nr", "num", "number", "pk", "fk", "uuid", "guid", "ref",
@@ -40,7 +42,7 @@ def words(name: str) -> tuple[str, ...]:
     (('nationality', 'country', 'id'), ('order', 'line'), ('customer', 'id'))
     """
     found: list[str] = []
-    for part in _PARTS.findall(name):
+    for part in _PARTS.findall(ascii_letters(name)):
         glued = _GLUED.match(part.lower())
         if glued and part.lower() not in _NOT_GLUED:
             found += [glued[1], glued[2]]

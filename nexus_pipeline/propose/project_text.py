@@ -17,7 +17,7 @@ SCHEMA_FILE = "nexusflow.schema.json"
 KNOWN_AT = "known_at"
 _WIDE = 100
 _MOST_TOLD = 60
-_LARGE = 100_000
+_FEW, _LARGE = 20_000, 100_000
 _LISTS = {
     Meaning.NUMERIC: "numerical_columns",
     Meaning.CATEGORICAL: "categorical_columns",
@@ -244,7 +244,8 @@ def _told_column(table: TableProfile, meaning: ColumnMeaning) -> str:
 
 def _settings(proposal: Proposal) -> list[str]:
     rows = next(t.rows for t in proposal.tables if t.table == proposal.target.table)
-    epochs = 4 if rows > _LARGE else 20
+    # Scores of few validation rows jump about: four worse epochs in a row are no sign of an end.
+    epochs, patience = (30, 10) if rows <= _FEW else (4 if rows > _LARGE else 20, 4)
     reach = proposal.reach
     return [
         "alignment:",
@@ -259,7 +260,7 @@ def _settings(proposal: Proposal) -> list[str]:
         "",
         "training:",
         f"  epochs: {epochs}",
-        "  patience: 4",
+        f"  patience: {patience}",
     ]
 
 

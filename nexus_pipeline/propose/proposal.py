@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import duckdb
 
 from nexus_model.schema import ConfigurationError, Record
+from nexus_pipeline.propose.declared import with_declared
 from nexus_pipeline.propose.evidence import ProposedKey, ProposedLink
 from nexus_pipeline.propose.keys import Keys, find_keys
 from nexus_pipeline.propose.leaks import Leak, find_leaks
@@ -60,7 +61,7 @@ def propose(con: duckdb.DuckDBPyConnection, loaded: Loaded, target: str | None) 
         ConfigurationError: there is no such target, its table has no key, or none is likely.
     """
     tables = loaded.profiles
-    keys = find_keys(con, tables)
+    keys = with_declared(con, find_keys(con, tables), tables, loaded.sources)
     meanings = {t.table: find_meanings(con, t, keys.key_columns(t.table)) for t in tables}
     candidates = likely_targets(tables, meanings, keys)
     chosen = _choose(target, candidates, tables)

@@ -11,6 +11,7 @@ from typing import IO, cast
 import duckdb
 
 from nexus_model.schema import ConfigurationError, Record
+from nexus_pipeline.propose.declared import read_declared
 from nexus_pipeline.propose.source import Form, Source, table_name
 from nexus_pipeline.propose.text_form import DELIMITERS, TextForm, text_form
 from nexus_pipeline.storage.names import literal
@@ -162,9 +163,8 @@ def _database(file: Path, taken: list[str]) -> Iterator[Source | LeftOut]:
     for member in found:
         name = table_name(member.rpartition(".")[2], taken)
         taken = [*taken, name]
-        yield Source(table=name, file=file, form=form, member=member).noted(
-            f"table {member} of {file.name}"
-        )
+        source = Source(table=name, file=file, form=form, member=member)
+        yield read_declared(source).noted(f"table {member} of {file.name}")
     if not found:
         yield LeftOut(file=file.name, reason="a database without tables")
 

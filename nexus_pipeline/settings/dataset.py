@@ -1,13 +1,13 @@
 """One table of the project file: how it is read, keyed and encoded."""
 
+import re
 from enum import StrEnum
-from pathlib import PurePath
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from nexus_model.schema import Record
-from nexus_pipeline.settings.names import Names, Parted, stem
+from nexus_pipeline.settings.names import Names, Parted, plain_name, stem
 
 ENCODER_KEYS = frozenset(
     {
@@ -105,11 +105,25 @@ class DatasetConfig(Record):
     @property
     def table(self) -> str:
         """The table's name: the dataset's name without a file suffix."""
-        return PurePath(self.name).stem if self.name.endswith((".csv", ".parquet")) else self.name
+        return (
+            self.name.removesuffix(".gz")
+            .removesuffix(".zip")
+            .removesuffix(".csv")
+            .removesuffix(".parquet")
+        )
 
     def encoder_settings(self) -> dict[str, Any]:
         """What decides how the model reads the table, as plain data."""
         return self.model_dump(mode="json", include=set(ENCODER_KEYS))
+
+    @model_validator(mode="after")
+    def _the_name_can_be_an_assets(self) -> Self:
+        if not re.fullmatch(r"[A-Za-z0-9_]+", self.table):
+            raise ValueError(
+                f"a table's name has letters, digits and _ alone, got {self.table!r}; write "
+                f"name: {plain_name(self.table)} and path: {self.name}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _keys_fit_the_encoder(self) -> Self:

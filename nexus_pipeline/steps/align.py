@@ -19,7 +19,7 @@ from nexus_model.align.samples import (
     samples_select,
     static_samples_select,
 )
-from nexus_model.schema import DatabaseSpec, DataError, TaskSpec
+from nexus_model.schema import DatabaseSpec, DataError, TaskKind, TaskSpec
 from nexus_model.tokenize.prepare import index_paths, open_index, write_index
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps import plan
@@ -143,7 +143,32 @@ def lay_samples(project: ProjectConfig, task: TaskSpec, store: Store) -> Stored:
     for split in ("train", "validation", "test"):
         if not found.get(f"samples_{split}"):
             raise DataError(f"task {task.name} has no {split} samples", table=table, rows=0)
+    _assert_both_classes(task, table, store)
     return stored_table(store, table, dict(found))
+
+
+def _assert_both_classes(task: TaskSpec, table: str, store: Store) -> None:
+    """Refuse a binary task one of whose splits has one class: nothing can be learned or judged.
+
+    Raises:
+        DataError: of training or validation samples all have one label.
+    """
+    if task.kind is not TaskKind.BINARY:
+        return
+    with store.read() as con:
+        counts = con.sql(
+            f"select split, count(*), count(distinct label) from {table} "
+            "where split in ('train', 'validation') group by split order by split"
+        ).fetchall()
+    for split, rows, labels in counts:
+        if labels < 2:
+            raise DataError(
+                f"all {split} samples have one label: the other is too rare for this split; give "
+                "another split (seed, sizes or dates), or more rows",
+                table=task.entity_table,
+                column=task.target_column,
+                rows=rows,
+            )
 
 
 def _label_columns(

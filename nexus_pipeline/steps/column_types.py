@@ -36,13 +36,18 @@ class ColumnRole(StrEnum):
 
 
 class ColumnContract(Record):
-    """One column: the type it has once validated, its meaning, and why."""
+    """One column: the type it has once validated, its meaning, and why.
+
+    ``filled`` says that no cell was empty when the contract was made: a promise to nobody, but a
+    later empty cell is news.
+    """
 
     name: str
     type: str
     role: ColumnRole
     semantic: SemanticType | None = None
     nullable: bool = True
+    filled: bool = False
     unique: bool = False
     reason: str
 
@@ -89,7 +94,8 @@ def infer_columns(
         else:
             semantic, reason = infer_semantic(kind, profiles[name])
             columns.append(_inferred(name, kind, semantic, reason))
-    return tuple(columns)
+    filled = _filled(con, table, tuple(kinds))
+    return tuple(c.model_copy(update={"filled": c.name in filled}) for c in columns)
 
 
 def semantic_overrides(
@@ -222,6 +228,13 @@ def _time(name: str, kind: str, table: str) -> ColumnContract:
 
 def _needs_parsing(kind: str) -> bool:
     return _stem(kind) not in _DATES
+
+
+def _filled(con: duckdb.DuckDBPyConnection, table: str, names: tuple[str, ...]) -> set[str]:
+    """Columns without an empty cell."""
+    counts = ", ".join(f"count(*) = count({quote(name)})" for name in names)
+    found = con.execute(f"SELECT {counts} FROM {quote_table(table)}").fetchall()[0]
+    return {name for name, filled in zip(names, found, strict=True) if filled}
 
 
 def _profiles(

@@ -3,13 +3,14 @@
 import json
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from nexus_model.align.samples import Split
 from nexus_model.schema import Record
 from nexus_pipeline.project import ProjectConfig
+from nexus_pipeline.settings.names import DEFAULT_FILE
 from nexus_pipeline.steps.align import folder_hash, read_recipe
 from nexus_pipeline.steps.optimize_task import FULL, artifact_folder, read_size_report
 from nexus_pipeline.steps.records import fingerprint
@@ -21,7 +22,8 @@ from nexus_pipeline.storage import Store
 if TYPE_CHECKING:
     from nexus_model.model import NexusFormer
     from nexus_model.tokenize.batch import TaskTensors
-    from nexus_pipeline.steps.report import Attention, EvaluationReport
+    from nexus_pipeline.steps.explain_task import TaskModel
+    from nexus_pipeline.steps.report import Attention, Background, EvaluationReport
 
 MODEL = "nexusformer"
 FLOW_SAMPLES = 256
@@ -42,10 +44,11 @@ class Evaluation(Record):
 
 
 class Evaluated(NamedTuple):
-    """Reference to the report, and its table as Markdown."""
+    """Reference to the report, its table and the model card as Markdown."""
 
     stored: Stored
     table: str
+    card: str
 
 
 def evaluation_folder(project: ProjectConfig, task: str) -> Path:
@@ -99,12 +102,14 @@ def evaluate_task(
     import torch
 
     from nexus_model.apply import predict_samples
+    from nexus_model.explain.outcome import Asked
     from nexus_model.serve.predictor import load_model
+    from nexus_pipeline.steps.explain_task import TaskModel, segments_of
+    from nexus_pipeline.steps.model_card import write_card
     from nexus_pipeline.steps.report import (
-        Background,
         Cost,
-        CurvePoint,
         evaluate_predictions,
+        sliced,
         write_report,
     )
 
@@ -115,29 +120,25 @@ def evaluate_task(
     every_B = np.arange(len(splits.split_B))
     own = predict_samples(predictor.model, tensors, every_B, recipe.task, tokenizer.label)
     own[splits[Split.VALIDATION]] = judged_predictions(project, task)
-    costs = json.loads((baseline_folder(project, task) / "costs.json").read_text("utf-8"))
-    predictions = {MODEL: own} | {
-        name: np.load(baseline_folder(project, task) / f"{name}.npy", allow_pickle=False)
-        for name in costs
-    }
+    costs, baselines = _made_baselines(project, task)
+    predictions = {MODEL: own} | baselines
     commit = git_commit(project.root)
+    asked = Asked(predictor.model, recipe.task, tokenizer.label)
+    told = TaskModel(asked, recipe, tokenizer, tensors, splits)
+    dated = recipe.task.horizon_days is not None
+    clusters_B = splits.clusters_B.astype("datetime64[us]") if dated else None
+    rows = (read_labels(task, store), splits.split_B, clusters_B)
     report = evaluate_predictions(
         recipe.task,
-        read_labels(task, store),
-        splits.split_B,
-        None if recipe.task.horizon_days is None else splits.clusters_B.astype("datetime64[us]"),
+        *rows,
         predictions,
         costs={name: Cost(**cost) for name, cost in costs.items()},
-        background=Background(
-            project=project.project_name,
-            curve=tuple(CurvePoint(**point) for point in read_curve(project, task)),
-            attention=_attention(predictor.model, tensors, every_B[splits.split_B == "validation"]),
-            sizes=read_size_report(project, task),
-            provenance={**provenance, "git_commit": commit},
-        ),
+        background=_background(project, told, store, own, {**provenance, "git_commit": commit}),
     )
+    report = sliced(report, rows, own, segments_of(told))
     folder = evaluation_folder(project, task)
     page = write_report(folder, report)
+    card = write_card(folder, artifact_folder(project, task) / FULL, project.card)
     evaluation = _summary(project, task, report, commit)
     (folder / "evaluation.json").write_text(evaluation.model_dump_json(indent=1), encoding="utf-8")
     facts = {
@@ -151,7 +152,42 @@ def evaluate_task(
         rows=len(every_B),
         facts=dict(facts),
     )
-    return Evaluated(stored, comparison_table(report))
+    return Evaluated(stored, comparison_table(report), card)
+
+
+def _made_baselines(
+    project: ProjectConfig, task: str
+) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
+    """Costs and predictions by baseline, as ``make_baselines`` wrote them."""
+    folder = baseline_folder(project, task)
+    costs: dict[str, dict[str, Any]] = json.loads((folder / "costs.json").read_text("utf-8"))
+    return costs, {name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in costs}
+
+
+def _background(
+    project: ProjectConfig,
+    told: "TaskModel",
+    store: Store,
+    own: np.ndarray,
+    provenance: dict[str, str],
+) -> "Background":
+    """What is shown beside the scores; explained on validation samples."""
+    from nexus_pipeline.steps.data_card import data_card
+    from nexus_pipeline.steps.explain_task import distributions, explain_task
+    from nexus_pipeline.steps.report import Background, CurvePoint
+
+    recipe, task, splits = told.recipe, told.recipe.task.name, told.splits
+    return Background(
+        project=project.project_name,
+        curve=tuple(CurvePoint(**point) for point in read_curve(project, task)),
+        attention=_attention(told.asked.model, told.tensors, splits[Split.VALIDATION]),
+        sizes=read_size_report(project, task),
+        provenance=provenance,
+        data=data_card(store, recipe.database, recipe.entity.name),
+        explanations=explain_task(told, store, own),
+        distributions=distributions(told, own),
+        reproduce=f"nexusflow train --project {DEFAULT_FILE} --task {task}",
+    )
 
 
 def read_evaluation(project: ProjectConfig, task: str) -> Evaluation:

@@ -10,7 +10,7 @@ from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps.align import read_recipe
 from nexus_pipeline.steps.stored import Fact, Stored, relative
 from nexus_pipeline.steps.tokenize_task import open_tensors_of, read_splits
-from nexus_pipeline.steps.train_task import THREADS, model_folder, read_curve
+from nexus_pipeline.steps.train_task import THREADS, judged_predictions, model_folder, read_curve
 from nexus_pipeline.storage import Store
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ def optimize_task(
     weights = load_file(trained / "weights.safetensors")
     folder = artifact_folder(project, task)
     folder.mkdir(parents=True, exist_ok=True)
+    metrics = trained_metrics(project, task, recipe.task.kind)
+    metrics |= _card(project, task, store)
     hashes = {}
     small = quantize_weights(weights, keep=stays_float)
     for name, tensors in ((FULL, weights), (SMALL, small)):
@@ -53,7 +55,7 @@ def optimize_task(
             tokenizer,
             config,
             tensors,
-            metrics=trained_metrics(project, task, recipe.task.kind),
+            metrics=metrics,
             lineage=lineage,
             optimization={"weights": "fp32" if name == FULL else "int8"},
         )
@@ -77,6 +79,19 @@ def trained_metrics(project: ProjectConfig, task: str, kind: TaskKind) -> dict[s
         "score": best["score"],
         "epoch": best["epoch"],
     }
+
+
+def _card(project: ProjectConfig, task: str, store: Store) -> dict[str, Any]:
+    """What the model card needs of validation, if the project has a card."""
+    if project.card is None:
+        return {}
+    from nexus_pipeline.steps.model_card import stored_card
+    from nexus_pipeline.steps.tokenize_task import read_labels
+
+    metric = primary_metric(read_recipe(project, task).task.kind).name
+    held_B = read_splits(task, store)[Split.VALIDATION]
+    judged = judged_predictions(project, task)
+    return stored_card(project.card, metric, judged, read_labels(task, store)[held_B])
 
 
 def measure_artifacts(

@@ -267,7 +267,7 @@ def _raw_table(contract: Contract, task: TaskSpec) -> RawTable:
     return RawTable(
         name=contract.table,
         columns=tuple(
-            RawColumn(name=column.name, type=column.type)
+            RawColumn(name=column.name, type=column.type, filled=column.filled)
             for column in contract.columns
             if column.name != asked
         ),

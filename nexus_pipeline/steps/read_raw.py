@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import duckdb
+import pyarrow as pa
 
 from nexus_model.schema import ConfigurationError, DataError, Record
 from nexus_pipeline.project import ProjectConfig
@@ -67,6 +68,42 @@ def read_raw(project: ProjectConfig, table: str, store: Store) -> RawTable:
     return RawTable(
         table=table, path=path, sha256=file_digest(path), rows=rows, columns=tuple(columns)
     )
+
+
+def find_file(folder: Path, table: str) -> Path | None:
+    """The file of a table in a folder, under the first suffix of those we read."""
+    found = (folder / f"{table}{suffix}" for suffix in _SUFFIXES)
+    return next((path for path in found if path.is_file()), None)
+
+
+def text_rows(path: Path, table: str) -> pa.Table:
+    """A table's file as it is, in file order; CSV cells are texts, NULL where empty.
+
+    Raises:
+        DataError: as ``read_raw``; a file with a header alone gives no rows.
+    """
+    with duckdb.connect() as con:
+        con.execute("SET TimeZone = 'UTC'")
+        if path.suffix.lower() == ".parquet":
+            _assert_parquet(path, table, path.name)
+            return _rows_of(con, f"read_parquet({literal(str(path))})", path, table)
+        with _unpacked(path, table, path.name) as text:
+            assert_utf8(text, table=table, shown=path.name)
+            header = read_header(text, table=table, shown=path.name)
+            found = _rows_of(con, _csv_source(text, header), text, table, len(header))
+    if found.column_names != header:
+        raise DataError(f"the header was read as {found.column_names}", table=table)
+    return found
+
+
+def _rows_of(
+    con: duckdb.DuckDBPyConnection, source: str, path: Path, table: str, columns: int = 0
+) -> pa.Table:
+    try:
+        return con.sql(f"SELECT * FROM {source}").to_arrow_table()
+    except duckdb.Error as error:
+        reason = (columns and find_broken_line(path, columns)) or _first_reason(error)
+        raise DataError(f"{path.name} cannot be read: {reason}", table=table) from error
 
 
 def raw_file(project: ProjectConfig, table: str) -> Path:
@@ -156,24 +193,22 @@ def _csv_source(path: Path, texts: list[str]) -> str:
 
 
 def _merged_keys(con: duckdb.DuckDBPyConnection, table: str, keys: set[str]) -> list[str]:
-    """Key columns read as DOUBLE whose whole numbers are too long for it: different keys merge."""
+    """Key columns better left as text: DOUBLE whose whole numbers are too long for it, so that
+    different keys merge; BOOLEAN, where rows happen to name no other key than t, f, true, false.
+    """
     kinds = table_columns(con, f"raw.{table}")
+    letters = [name for name in kinds if name in keys and kinds[name] == "BOOLEAN"]
     wide = [name for name in kinds if name in keys and kinds[name] == "DOUBLE"]
     longest = [f"coalesce(max(abs({quote(name)})), 0)" for name in wide]
     if not wide:
-        return []
+        return letters
     found = con.execute(f"SELECT {', '.join(longest)} FROM {quote_table(f'raw.{table}')}")
     sizes = zip(wide, found.fetchall()[0], strict=True)
-    return [name for name, size in sizes if size >= _EXACT_IN_DOUBLE]
+    return [*letters, *(name for name, size in sizes if size >= _EXACT_IN_DOUBLE)]
 
 
 def _store_parquet(path: Path, table: str, shown: str, store: Store) -> tuple[list[str], int]:
-    with path.open("rb") as file:
-        if file.read(4) != _PARQUET_MARK:
-            raise DataError(f"{shown} is not a Parquet file", table=table)
-        file.seek(-4, 2)
-        if file.read() != _PARQUET_MARK:
-            raise DataError(f"{shown} is a truncated Parquet file: its end is missing", table=table)
+    _assert_parquet(path, table, shown)
     with store.write() as con:
         try:
             names = con.sql(f"SELECT * FROM read_parquet({literal(str(path))}) LIMIT 0").columns
@@ -182,6 +217,15 @@ def _store_parquet(path: Path, table: str, shown: str, store: Store) -> tuple[li
         except duckdb.Error as error:
             reason = _first_reason(error)
             raise DataError(f"{shown} is a damaged Parquet file: {reason}", table=table) from error
+
+
+def _assert_parquet(path: Path, table: str, shown: str) -> None:
+    with path.open("rb") as file:
+        if file.read(4) != _PARQUET_MARK:
+            raise DataError(f"{shown} is not a Parquet file", table=table)
+        file.seek(-4, 2)
+        if file.read() != _PARQUET_MARK:
+            raise DataError(f"{shown} is a truncated Parquet file: its end is missing", table=table)
 
 
 def _store_rows(

@@ -6,6 +6,7 @@ bootstrap draws of whole cutoffs. ``metrics.json`` holds every number the page s
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +15,9 @@ from nexus_model.evaluate.bootstrap import interval, paired_difference
 from nexus_model.evaluate.calibration import Platt, ResidualTable, Temperature, reliability
 from nexus_model.evaluate.metrics import Direction, ece, metrics_of, primary_metric
 from nexus_model.schema import TaskKind, TaskSpec
+from nexus_pipeline.steps.report_facts import Slice
 from nexus_pipeline.steps.report_page import render_page
+from nexus_pipeline.steps.report_ranking import confusion, ranking, slices, spread
 from nexus_pipeline.steps.report_record import (
     MODEL,
     Attention,
@@ -77,18 +80,34 @@ def evaluate_predictions(
     metric = primary_metric(task.kind)
     regression = task.kind is TaskKind.REGRESSION
     fitted = rows.has("validation") and rows.has("test")
+    best = _best(models[1:], metric.direction)
     return EvaluationReport(
         task=task,
         metric=metric.name,
         direction=metric.direction,
         models=models,
-        best_baseline=_best(models[1:], metric.direction),
+        best_baseline=best,
         comparisons=tuple(rows.comparison(said[MODEL], name, said[name]) for name in names[1:]),
         splits=tuple(rows.facts(split) for split in SPLITS),
         calibration=rows.calibration(said[MODEL]) if fitted and not regression else None,
         residuals=rows.residuals(said[MODEL]) if fitted and regression else None,
         background=background or Background(),
+        **rows.pictures({name: said[name] for name in (MODEL, best) if name is not None}),
     )
+
+
+def sliced(
+    report: EvaluationReport,
+    rows: tuple[ArrayLike, ArrayLike, ArrayLike | None],
+    said: ArrayLike,
+    segments: Mapping[str, NDArray[np.str_]],
+) -> EvaluationReport:
+    """The report with the metric apart by segments, values of all samples.
+
+    ``rows`` are labels, splits and clusters as for ``evaluate_predictions``; ``said`` is ours.
+    """
+    found = _Rows(report.task, *rows, draws=0).slices(np.asarray(said, np.float64), segments)
+    return report.model_copy(update={"slices": found})
 
 
 def write_report(folder: Path, evaluation: EvaluationReport) -> Path:
@@ -121,6 +140,7 @@ class _Rows:
         draws: int,
     ) -> None:
         self.kind, self.metric, self.draws = task.kind, primary_metric(task.kind).name, draws
+        self.classes = task.classes
         self.label = np.asarray(labels, dtype=np.float64)
         self.split: NDArray[np.str_] = np.asarray(splits, dtype=np.str_)
         self.cluster = None if clusters is None else np.asarray(clusters)
@@ -190,6 +210,29 @@ class _Rows:
             ece=ece(before, label),
             corrected_ece=ece(after, label),
         )
+
+    def pictures(self, said: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
+        """What is drawn of test predictions: by the kind of task, of our model and the best."""
+        test, label = (
+            {name: self.of("test", p) for name, p in said.items()},
+            self.of("test", self.label),
+        )
+        match self.kind:
+            case TaskKind.BINARY:
+                return {"ranking": ranking(test, label)}
+            case TaskKind.MULTICLASS:
+                return {"confusion": confusion(test[MODEL], label, self.classes)}
+            case _:
+                return {"spread": spread(test[MODEL], label)}
+
+    def slices(
+        self, said: NDArray[np.float64], segments: Mapping[str, NDArray[np.str_]]
+    ) -> tuple[Slice, ...]:
+        """Test samples by each segment's values."""
+        test = self.split == "test"
+        cluster = None if self.cluster is None else self.cluster[test]
+        apart = {name: values[test] for name, values in segments.items()}
+        return slices(self.metric, said[test], self.label[test], cluster, apart)
 
     def residuals(self, said: NDArray[np.float64]) -> Residuals:
         table = ResidualTable.fit(self.of("validation", said), self.of("validation", self.label))

@@ -1,13 +1,21 @@
 """The evaluation report as one HTML page that asks nothing of the network."""
 
 import math
-from collections.abc import Iterable, Sequence
 from html import escape
 
-from nexus_model.evaluate.bootstrap import Interval, PairedDifference
 from nexus_model.evaluate.calibration import Platt
 from nexus_model.evaluate.metrics import Direction, metrics_of
 from nexus_model.optimize.report import Latency
+from nexus_pipeline.steps.report_parts import (
+    brief,
+    number,
+    pair,
+    scrolled,
+    section,
+    share,
+    table,
+    with_interval,
+)
 from nexus_pipeline.steps.report_plots import (
     METRIC_NAMES,
     plot_attention,
@@ -17,6 +25,15 @@ from nexus_pipeline.steps.report_plots import (
     plot_scores,
 )
 from nexus_pipeline.steps.report_record import MODEL, EvaluationReport, ModelResult
+from nexus_pipeline.steps.report_sections import (
+    data_section,
+    distribution_section,
+    explained_sections,
+    ranking_section,
+    reproduce_section,
+    slices_section,
+    summary,
+)
 from nexus_pipeline.steps.report_style import STYLE
 
 
@@ -28,12 +45,19 @@ def render_page(evaluation: EvaluationReport) -> str:
         about += f" and cutoff, about the {task.horizon_days} days after it"
     title = " / ".join(part for part in (project, task.name) if part)
     parts = [
+        summary(evaluation),
         _verdict(evaluation),
         _comparison(evaluation),
-        _pair([_curve(evaluation), _calibration(evaluation) or _residuals(evaluation)]),
+        pair([_curve(evaluation), _calibration(evaluation) or _residuals(evaluation)]),
+        ranking_section(evaluation),
         _metrics(evaluation),
+        slices_section(evaluation),
+        *explained_sections(evaluation),
         _attention(evaluation),
-        _pair([_sizes(evaluation), _splits(evaluation)]),
+        data_section(evaluation),
+        pair([_sizes(evaluation), _splits(evaluation)]),
+        distribution_section(evaluation),
+        reproduce_section(evaluation),
         _provenance(evaluation),
     ]
     return (
@@ -50,55 +74,6 @@ def render_page(evaluation: EvaluationReport) -> str:
     )
 
 
-def number(value: float, scale: float | None = None, digits: int = 4) -> str:
-    """A number as shown, with a true minus; a dash where it is not defined.
-
-    ``scale`` is the size that the digits are counted from: the number itself if it is not given.
-
-    >>> number(-0.12345), number(0.00001, scale=0.5)
-    ('&minus;0.1235', '0.0000')
-    """
-    size = abs(value) if scale is None else scale
-    if not math.isfinite(value) or not math.isfinite(size):
-        return "&ndash;"
-    decimals = digits if size == 0 else digits - 1 - math.floor(math.log10(size))
-    shown = f"{value:,.{min(max(decimals, 0), 12)}f}"
-    return shown.replace("-", "&minus;" if shown.strip("-0.,") else "")
-
-
-def brief(value: float) -> str:
-    """A number with three digits."""
-    return number(value, digits=3)
-
-
-def _section(title: str, why: str, *content: str) -> str:
-    return f'<section><h2>{title}</h2><p class="why">{why}</p>{"".join(content)}</section>'
-
-
-def _pair(sections: Iterable[str]) -> str:
-    shown = "".join(sections)
-    return f'<div class="pair">{shown}</div>' if shown else ""
-
-
-def _table(head: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> str:
-    top = "".join(f"<th>{cell}</th>" for cell in head)
-    body = "".join(
-        f'<tr class="{kind}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
-        for kind, cells in rows
-    )
-    table = f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<div class="scroll">{table}</div>'
-
-
-def _with_interval(found: Interval | PairedDifference, digits: int = 4) -> str:
-    values = (found.estimate, found.low, found.high)
-    scale = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
-    estimate, low, high = (number(value, scale, digits) for value in values)
-    if not math.isfinite(found.low):
-        return estimate
-    return f"{estimate} <small>[{low}, {high}]</small>"
-
-
 def _kind(evaluation: EvaluationReport, name: str) -> str:
     if name == MODEL:
         return "model"
@@ -110,14 +85,14 @@ def _verdict(evaluation: EvaluationReport) -> str:
     metric = METRIC_NAMES[evaluation.metric]
     numbers = f'<div class="model"><b>{number(model.estimate)}</b><span>nexusformer</span></div>'
     if found is None or evaluation.best_baseline is None:
-        text = f"Test {metric} {_with_interval(model)}; there is no baseline to compare with."
+        text = f"Test {metric} {with_interval(model)}; there is no baseline to compare with."
         return _banner("", "no comparison", text, numbers)
     best = evaluation[evaluation.best_baseline].test[0]
     name = escape(evaluation.best_baseline)
     numbers += f'<div class="best"><b>{number(best.estimate)}</b><span>{name}</span></div>'
     text = (
         f"Test {metric} of NexusFormer less that of <b>{name}</b>, the best baseline on "
-        f"validation: <b>{_with_interval(found, 3)}</b>."
+        f"validation: <b>{with_interval(found, 3)}</b>."
     )
     if not math.isfinite(found.low):
         return _banner(
@@ -131,7 +106,7 @@ def _verdict(evaluation: EvaluationReport) -> str:
     )
     drawn = "cutoffs" if evaluation.splits[-1].first else "samples"
     text += (
-        f" Better in {_share(found.probability_better)} of the draws of {found.clusters} {drawn}."
+        f" Better in {share(found.probability_better)} of the draws of {found.clusters} {drawn}."
     )
     return _banner(kind, label, text, numbers)
 
@@ -151,9 +126,9 @@ def _comparison(evaluation: EvaluationReport) -> str:
         cells = [
             _named(model),
             number(model.validation[0].estimate),
-            _with_interval(model.test[0]),
-            "" if found is None else _with_interval(found, 3),
-            "" if found is None else _share(found.probability_better),
+            with_interval(model.test[0]),
+            "" if found is None else with_interval(found, 3),
+            "" if found is None else share(found.probability_better),
             _seconds(model),
         ]
         rows.append((_kind(evaluation, model.name), cells))
@@ -171,12 +146,8 @@ def _comparison(evaluation: EvaluationReport) -> str:
         f"The model beside every baseline, {better} is better. Differences compare both models "
         "on the same draws, so they can be clear where the intervals overlap."
     )
-    plot = f'<div class="scroll">{plot_scores(evaluation)}</div>'
-    return _section("Comparison", why, plot, _table(head, rows))
-
-
-def _share(value: float) -> str:
-    return f"{value:.0%}" if math.isfinite(value) else "&ndash;"
+    plot = scrolled(plot_scores(evaluation), "every model on test")
+    return section("Comparison", why, plot, table(head, rows))
 
 
 def _named(model: ModelResult) -> str:
@@ -194,14 +165,14 @@ def _metrics(evaluation: EvaluationReport) -> str:
     rows = [
         (
             _kind(evaluation, model.name),
-            [f"<b>{escape(model.name)}</b>", *(_with_interval(found) for found in model.test)],
+            [f"<b>{escape(model.name)}</b>", *(with_interval(found) for found in model.test)],
         )
         for model in evaluation.models
     ]
-    return _section(
+    return section(
         "Every metric on test",
         "With 95 % intervals.",
-        f'<div class="stack">{_table(["model", *names], rows)}</div>',
+        f'<div class="stack">{table(["model", *names], rows)}</div>',
     )
 
 
@@ -211,7 +182,7 @@ def _curve(evaluation: EvaluationReport) -> str:
         return ""
     best = max((point.epoch for point in curve if point.best), default=curve[-1].epoch)
     why = f"{len(curve)} epochs; the weights of epoch {best} were kept."
-    return _section("Learning", why, plot_curve(curve, METRIC_NAMES[evaluation.metric]))
+    return section("Learning", why, plot_curve(curve, METRIC_NAMES[evaluation.metric]))
 
 
 def _calibration(evaluation: EvaluationReport) -> str:
@@ -228,7 +199,7 @@ def _calibration(evaluation: EvaluationReport) -> str:
         f"Expected calibration error {brief(found.ece)}; {brief(found.corrected_ece)} "
         f"(pale) with the correction fitted on validation ({told})."
     )
-    return _section("Calibration", why, plot_calibration(found))
+    return section("Calibration", why, plot_calibration(found))
 
 
 def _residuals(evaluation: EvaluationReport) -> str:
@@ -237,9 +208,9 @@ def _residuals(evaluation: EvaluationReport) -> str:
         return ""
     why = (
         f"The band holds {found.promised:.0%} of validation residuals and covers "
-        f"{_share(found.coverage)} of test labels. {len(found.points)} test rows are drawn."
+        f"{share(found.coverage)} of test labels. {len(found.points)} test rows are drawn."
     )
-    return _section("Predicted and actual", why, plot_residuals(found))
+    return section("Predicted and actual", why, plot_residuals(found))
 
 
 def _attention(evaluation: EvaluationReport) -> str:
@@ -250,7 +221,7 @@ def _attention(evaluation: EvaluationReport) -> str:
         "Percent of a table's reading (row) that went to each other table (column). It is where "
         "the model looked, not what the answer depended on."
     )
-    return _section("Who read whom", why, f'<div class="scroll">{plot_attention(found)}</div>')
+    return section("Who read whom", why, scrolled(plot_attention(found), "who read whom"))
 
 
 def _sizes(evaluation: EvaluationReport) -> str:
@@ -273,7 +244,7 @@ def _sizes(evaluation: EvaluationReport) -> str:
         f"INT8 weights change no prediction of {found.rows:,} by more than "
         f"{brief(found.largest_difference)}. They save bytes, not time."
     )
-    return _section("Size", why, _table(["", "float32", "INT8", "ratio"], rows))
+    return section("Size", why, table(["", "float32", "INT8", "ratio"], rows))
 
 
 def _latency(found: Latency) -> str:
@@ -288,7 +259,7 @@ def _splits(evaluation: EvaluationReport) -> str:
         rows.append(("", [*cells, brief(facts.label_mean)]))
     why = "Clusters are cutoffs; without cutoffs every sample is its own."
     head = ["split", "samples", "clusters", "cutoffs", "label mean"]
-    return _section("Samples", why, f'<div class="stack">{_table(head, rows)}</div>')
+    return section("Samples", why, f'<div class="stack">{table(head, rows)}</div>')
 
 
 def _provenance(evaluation: EvaluationReport) -> str:
@@ -299,4 +270,4 @@ def _provenance(evaluation: EvaluationReport) -> str:
         f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in facts.items()
     )
     table = f'<table class="facts"><tbody>{rows}</tbody></table>'
-    return _section("Provenance", "What this was made from.", table)
+    return section("Provenance", "What this was made from.", table)

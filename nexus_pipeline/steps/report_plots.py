@@ -168,10 +168,9 @@ def _cell(
     board: Board, at: tuple[float, float], width: float, shown: tuple[float, float], told: str
 ) -> None:
     (x, y), (weight, strength) = at, shown
-    shade = "hot" if strength > 0.55 else "cool"
     board.add(
         f'<rect class="heat" x="{x + 1:.1f}" y="{y + 1:.1f}" width="{width - 2:.1f}" height="32" '
-        f'rx="4" fill-opacity="{0.04 + 0.96 * strength:.3f}"><title>{escape(told)}</title></rect>'
+        f'rx="4" fill-opacity="{0.04 + 0.5 * strength:.3f}"><title>{escape(told)}</title></rect>'
     )
     if weight >= 0.005:
-        board.text((x + width / 2, y + 21), f"{100 * weight:.0f}", f"mid {shade}")
+        board.text((x + width / 2, y + 21), f"{100 * weight:.0f}", "mid shown")

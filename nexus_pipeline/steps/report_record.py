@@ -9,6 +9,15 @@ from nexus_model.evaluate.calibration import Platt, ReliabilityBin, ResidualTabl
 from nexus_model.evaluate.metrics import Direction
 from nexus_model.optimize.report import SizeReport
 from nexus_model.schema import Record, TaskSpec
+from nexus_pipeline.steps.report_facts import (
+    Confusion,
+    DataCard,
+    Distribution,
+    Explanations,
+    Ranking,
+    Slice,
+    Spread,
+)
 
 MODEL = "nexusformer"
 
@@ -100,6 +109,10 @@ class Background(Record):
     attention: Attention | None = None
     sizes: SizeReport | None = None
     provenance: dict[str, str] = Field(default_factory=dict)
+    data: DataCard | None = None
+    explanations: Explanations | None = None
+    distributions: tuple[Distribution, ...] = ()
+    reproduce: str = Field("", description="the command that makes this again")
 
 
 class EvaluationReport(Record):
@@ -116,6 +129,10 @@ class EvaluationReport(Record):
     calibration: Calibration | None
     residuals: Residuals | None
     background: Background
+    ranking: Ranking | None = None
+    confusion: Confusion | None = None
+    spread: Spread | None = None
+    slices: tuple[Slice, ...] = ()
 
     def __getitem__(self, name: str) -> ModelResult:
         return next(model for model in self.models if model.name == name)

@@ -1,8 +1,8 @@
 """The style sheet of the evaluation report: no fonts, scripts or pictures from elsewhere."""
 
 STYLE = """
-:root { --ink: #18212b; --soft: #5b6876; --line: #e3e8ee; --paper: #ffffff; --ground: #f4f6f9;
-  --model: #2557d6; --best: #d9730d; --other: #94a1af; --good: #137a4b; --bad: #b3261e; }
+:root { --ink: #18212b; --soft: #4d5a67; --line: #e3e8ee; --paper: #ffffff; --ground: #f4f6f9;
+  --model: #2557d6; --best: #a8500a; --other: #8592a0; --good: #137a4b; --bad: #b3261e; }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--ground); color: var(--ink);
   font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, Helvetica, Arial, sans-serif; }
@@ -63,12 +63,20 @@ svg .end { text-anchor: end; }
 svg .name { font-size: 13px; fill: var(--ink); }
 svg .name.model { fill: var(--model); font-weight: 600; }
 svg .name.best { fill: var(--best); font-weight: 600; }
-svg .hot { fill: #fff; }
-svg .cool { fill: var(--ink); }
+svg .shown { fill: var(--ink); }
+svg .box { fill: var(--paper); stroke: var(--other); stroke-width: 1.5; }
+svg .box.asked { stroke: var(--model); stroke-width: 2.5; }
+svg .link { stroke: var(--other); stroke-width: 1.5; fill: none; }
+svg .head { fill: var(--other); }
+svg .bar { fill: var(--model); fill-opacity: 0.75; }
+svg .zero { stroke: var(--ink); stroke-width: 1; }
+svg .node { fill: var(--ink); }
+.curve.best { stroke: var(--best); }
 .grid { stroke: var(--line); stroke-width: 1; }
 .ideal { stroke: var(--other); stroke-width: 1.5; stroke-dasharray: 5 5; }
 .whisker { stroke-width: 3; stroke-linecap: round; stroke: var(--other); stroke-opacity: 0.6; }
 .mark { fill: var(--other); stroke: var(--paper); stroke-width: 1.5; }
+.whisker.sure { stroke: var(--ink); stroke-opacity: 0.75; stroke-width: 2; }
 .whisker.model { stroke: var(--model); }
 .whisker.best { stroke: var(--best); }
 .mark.model { fill: var(--model); }
@@ -80,8 +88,29 @@ svg .cool { fill: var(--ink); }
 .point { fill: var(--model); fill-opacity: 0.32; }
 .band { fill: var(--model); fill-opacity: 0.09; stroke: none; }
 .heat { fill: var(--model); }
+.summary ol { margin: 0; padding-left: 22px; max-width: 78ch; }
+.summary li { margin: 3px 0; }
+.rows { display: grid; gap: 14px;
+  grid-template-columns: repeat(auto-fit, minmax(min(290px, 100%), 1fr)); }
+.rows article { border: 1px solid var(--line); border-radius: 8px; padding: 12px 14px; }
+.rows h3 { margin: 0 0 2px; font-size: 15px; }
+.rows p { margin: 0 0 6px; color: var(--soft); font-size: 13.5px; }
+.rows ul { margin: 0; padding-left: 18px; font-size: 14px; }
+.rows li { margin: 4px 0; overflow-wrap: anywhere; }
+pre { background: var(--ground); border-radius: 8px; padding: 12px 14px; overflow-x: auto;
+  font: 13px/1.5 ui-monospace, Menlo, Consolas, monospace; margin: 0; }
+.legend { font-size: 13px; color: var(--soft); margin: 6px 0 0; }
+.legend b.model { color: var(--model); } .legend b.best { color: var(--best); }
+.triple { display: grid; gap: 14px;
+  grid-template-columns: repeat(auto-fit, minmax(min(300px, 100%), 1fr)); }
+.triple svg text { font-size: 15px; }
+svg .small { fill: var(--ink); }
+:focus-visible { outline: 3px solid var(--model); outline-offset: 2px; }
 footer { color: var(--soft); font-size: 13px; margin-top: 22px; }
 @media (max-width: 640px) { .verdict { grid-template-columns: 1fr; }
   .numbers div { text-align: left; } h1 { font-size: 25px; } section { padding: 16px; } }
-@media print { body { background: #fff; } section { break-inside: avoid; } }
+@media print { body { background: #fff; }
+  section { break-inside: avoid; border: 0; padding: 8px 0; }
+  main { max-width: none; padding: 0; } .scroll { overflow: visible; }
+  .scroll svg { min-width: 0; } }
 """.strip()

@@ -105,10 +105,12 @@ class Board:
             self.text((self.left - 8, self.at_y(value) + 4), f"{value:.6g}", "tick end")
         self.text((4, self.top - 12 if self.top > 22 else 11), label, "axis")
 
-    def svg(self) -> str:
-        """The drawing, as wide as the place it is put in."""
+    def svg(self, *, natural: bool = False) -> str:
+        """The drawing, as wide as the place it is put in, or no wider than it was drawn."""
         title = escape(self.title)
+        widest = f' style="max-width: {self.width:g}px"' if natural else ""
         return (
-            f'<svg viewBox="0 0 {self.width:g} {self.height:g}" role="img" aria-label="{title}">'
+            f'<svg viewBox="0 0 {self.width:g} {self.height:g}" role="img" aria-label="{title}"'
+            f"{widest}>"
             f"<title>{title}</title>{''.join(self._marks)}</svg>"
         )

@@ -3,6 +3,7 @@
 Counting runs where the packages with the tables are installed (the extra ``examples``).
 """
 
+import datetime as dt
 import importlib.util
 import re
 from collections.abc import Iterable
@@ -11,10 +12,12 @@ from typing import NamedTuple
 
 import pytest
 
+from nexus_model.align.samples import cutoffs_select
 from nexus_pipeline.defs.aligned import SqlProject, load_sql
 from nexus_pipeline.project import ProjectConfig, load_project
 from nexus_pipeline.sql.check import run_check
 from nexus_pipeline.sql.run import run_model
+from nexus_pipeline.steps import plan
 from nexus_pipeline.steps.read_raw import read_raw
 from nexus_pipeline.storage import Store
 
@@ -188,13 +191,20 @@ def test_what_a_flight_did_is_read_by_the_past_alone(column: str) -> None:
 @pytest.fixture(scope="module")
 def retail(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     read = tuple(d.table for d in example("retail").datasets)
-    models = (*read, "next_spend", "next_redemption")
-    return tables("retail", tmp_path_factory.mktemp("retail"), read, models)
+    made = tables("retail", tmp_path_factory.mktemp("retail"), read, read)
+    for task in made.project.tasks:
+        # From the first campaign to the last, which is where its tables reach.
+        first, last = dt.datetime(2016, 11, 14), dt.datetime(2017, 12, 28)
+        moments = cutoffs_select(plan.grid(made.project, task.name), first, last)
+        with made.store.write() as con:
+            con.execute(f"create table aligned.cutoffs_{task.name} as {moments}")
+        run_model(made.store, made.sql.models[str(task.sql)])
+    return made
 
 
 def test_households_are_asked_about_as_often_as_counted(retail: Tables) -> None:
-    assert [count for count, _ in retail.by_split("next_spend")] == [5_548, 1_600, 801]
-    redeemed = [(2_564, 0.115), (844, 0.088), (650, 0.203)]
+    assert [count for count, _ in retail.by_split("next_spend")] == [6_276, 1_597, 1_602]
+    redeemed = [(2_137, 0.115), (758, 0.109), (1_327, 0.17)]
     assert retail.by_split("next_redemption") == redeemed
 
 

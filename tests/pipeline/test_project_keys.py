@@ -149,6 +149,8 @@ raw_folder: data/elsewhere
 schedule: {cron: "0 4 * * *", timezone: Europe/Berlin}
 pretraining: {epochs: 2, hidden_share: 0.2, lr: 0.01, label_shares: [0.5, 1.0]}
 ablation: {seeds: 2, groups: "blocks, tables", epochs: 4}
+card:
+  {intended_use: calls, limits: new shops, ethics: none harmed, not_for: credit, owner: us}
 """
 
 
@@ -209,7 +211,11 @@ def default_of(field: FieldInfo) -> str:
     """A field's default as YAML would have it."""
     if field.is_required():
         return "**needed**"
-    if field.default_factory or field.default in (None, ()) or isinstance(field.default, Record):
+    if (
+        field.default_factory
+        or field.default in (None, (), "")
+        or isinstance(field.default, Record)
+    ):
         return ""
     value = field.default
     if isinstance(value, tuple):

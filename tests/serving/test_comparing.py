@@ -11,7 +11,7 @@ ALONE = {
     "a join": "select o.id, p.price from aligned.o o join validated.products p using (sku)",
     "a count of one's own": "select customer_id, count(*) as n from aligned.o group by customer_id",
     "a rank of one's own": "select id, row_number() over (partition by customer_id) from aligned.o",
-    "its own with another": "select customer_id, sku, sum(n) from aligned.o group by customer_id, sku",
+    "a group with it": "select customer_id, sku, sum(n) from aligned.o group by customer_id, sku",
 }
 COMPARING = {
     "a share of all": "select id, amount / sum(amount) over () as share from validated.orders",

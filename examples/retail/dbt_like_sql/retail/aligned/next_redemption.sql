@@ -1,14 +1,8 @@
 -- Does a household hand in a coupon in the next four weeks? Asked every four weeks about households
 -- that were sent a campaign which has begun and has not ended.
-with cutoffs as (
-    select unnest(
-        generate_series(timestamp '2017-03-01', timestamp '2017-12-01', interval 28 day)
-    ) as cutoff
-),
-
-asked as (
+with asked as (
     select distinct cutoffs.cutoff, sent.household_id
-    from cutoffs
+    from aligned.cutoffs_redeem as cutoffs
     inner join validated.campaign_descriptions as campaigns
         on campaigns.start_date <= cutoffs.cutoff and campaigns.end_date > cutoffs.cutoff
     inner join aligned.campaigns as sent on campaigns.campaign_id = sent.campaign_id

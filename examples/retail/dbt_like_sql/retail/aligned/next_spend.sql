@@ -1,14 +1,8 @@
 -- What a household spends in the next four weeks, as log10 of 1 + dollars: 2 is a hundred dollars.
 -- Asked every four weeks about households that bought in the twelve weeks before.
-with cutoffs as (
-    select unnest(
-        generate_series(timestamp '2017-03-01', timestamp '2017-12-01', interval 28 day)
-    ) as cutoff
-),
-
-active as (
+with active as (
     select distinct cutoffs.cutoff, past.household_id
-    from cutoffs
+    from aligned.cutoffs_spend as cutoffs
     inner join aligned.transactions as past
         on past.transaction_timestamp <= cutoffs.cutoff
         and past.transaction_timestamp > cutoffs.cutoff - interval 84 day
