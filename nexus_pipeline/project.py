@@ -81,6 +81,10 @@ class MlopsConfig(Record):
     """Where runs and models are recorded."""
 
     experiment_name: str | None = Field(None, description="of MLflow; project_name if unset")
+    log_attention_patterns: bool = Field(
+        default=False, description="pictures of attention between tables while training"
+    )
+    attention_every: int = Field(1, gt=0, description="epochs from one picture to the next")
 
 
 class ScheduleConfig(Record):

@@ -67,7 +67,7 @@ def _pretrained(project: ProjectConfig, task: str) -> Making:
 
 
 def _model(project: ProjectConfig, task: str) -> Making:
-    name = project.project_name
+    name, logs = project.project_name, project.mlops
 
     def make(room: Workshop, doing: Doing) -> Made:
         from nexus_pipeline.steps.train_task import read_curve, train_task
@@ -100,6 +100,8 @@ def _model(project: ProjectConfig, task: str) -> Making:
             "training": project.training.model_dump(mode="json"),
             "tables": {d.table: d.encoder_settings() for d in project.datasets},
             "encoder_modules": encoder_files(project),
+            # Whoever begins to log has to train once more; for others nothing is different.
+            **({"attention_every": logs.attention_every} if logs.log_attention_patterns else {}),
         },
         make=make,
     )

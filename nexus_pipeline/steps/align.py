@@ -19,7 +19,7 @@ from nexus_model.align.samples import (
     samples_select,
     static_samples_select,
 )
-from nexus_model.schema import DatabaseSpec, DataError, TaskKind, TaskSpec
+from nexus_model.schema import DatabaseSpec, DataError, TableSpec, TaskKind, TaskSpec
 from nexus_model.tokenize.prepare import index_paths, open_index, write_index
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps import plan
@@ -118,6 +118,7 @@ def lay_samples(project: ProjectConfig, task: TaskSpec, store: Store) -> Stored:
     entity = read_database(project)[task.entity_table]
     table = f"aligned.samples_{task.name}"
     with store.write() as con:
+        _assert_no_entity_is_made(con, entity)
         if task.horizon_days is None:
             select = static_samples_select(task, entity, plan.entity_split(project))
         else:
@@ -145,6 +146,35 @@ def lay_samples(project: ProjectConfig, task: TaskSpec, store: Store) -> Stored:
             raise DataError(f"task {task.name} has no {split} samples", table=table, rows=0)
     _assert_both_classes(task, table, store)
     return stored_table(store, table, dict(found))
+
+
+def _assert_no_entity_is_made(con: duckdb.DuckDBPyConnection, entity: TableSpec) -> None:
+    """Refuse entities that only an SQL model gives: predictions are for rows of the raw table.
+
+    Raises:
+        DataError: some aligned entities are in no validated row.
+    """
+    name, keys = quoted(entity.name), entity.primary_key
+    there = {row[0] for row in con.sql(f"describe validated.{name}").fetchall()}
+    if not set(keys) <= there:
+        return
+    types = {row[0]: row[1] for row in con.sql(f"describe aligned.{name}").fetchall()}
+    same = " and ".join(
+        f"made.{quoted(key)} = try_cast(source.{quoted(key)} as {types[key]})" for key in keys
+    )
+    named = ", ".join(f"made.{quoted(key)}" for key in keys)
+    rows, example = con.sql(
+        f"select count(*), min(row({named})) from aligned.{name} as made "
+        f"where not exists (from validated.{name} as source where {same})"
+    ).fetchall()[0]
+    if rows:
+        raise DataError(
+            f"its SQL model gives {rows} entities the file does not have, such as {example}; "
+            "predictions are for rows of the file, so entities must be in it",
+            table=entity.name,
+            column="+".join(keys),
+            rows=rows,
+        )
 
 
 def _assert_both_classes(task: TaskSpec, table: str, store: Store) -> None:

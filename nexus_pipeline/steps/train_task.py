@@ -16,6 +16,7 @@ from nexus_model.train.progress import EpochReport, Progress
 from nexus_pipeline.progress import ProgressLog
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps.align import folder_hash, read_recipe
+from nexus_pipeline.steps.attention_log import attention_log
 from nexus_pipeline.steps.model_plan import fresh_model, goal_of
 from nexus_pipeline.steps.plan import origin_of
 from nexus_pipeline.steps.pretrain_task import read_pretrained, start_from
@@ -66,10 +67,12 @@ def train_task(
     if load_state(checkpoint, state, config):
         progress.line(f"trained/{task}: resumed at epoch {state.progress.next_epoch}")
     watch = progress.training(task, metric.name, config.epochs, len(train_B))
+    look = attention_log(project, task, tensors, validation_B)
 
     def after_epoch(now: "TrainState") -> None:
         save_state(checkpoint, now, config)
         watch.epoch(now.progress)
+        look(now)
 
     fit(
         state,

@@ -134,7 +134,7 @@ training:
     plateau_patience: 3
   refit: true
   seed: 1
-mlops: {experiment_name: shops}
+mlops: {experiment_name: shops, log_attention_patterns: true, attention_every: 2}
 ensemble: {seeds: 3, judged_seeds: 1}
 optimization:
   stages: prune, finetune

@@ -316,19 +316,31 @@ def test_evaluate_prints_the_comparison(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sql", "code", "said"),
+    ("model", "sql", "code", "said"),
     [
-        ("select customer_id, cutoff from aligned.cutoffs_again, aligned.customers", 3, "'label'"),
-        ("select * from validated.order", 2, "validated.order"),
-        ("delete from validated.orders", 2, "SELECT"),
+        (
+            "orders_again",
+            "select customer_id, cutoff from aligned.cutoffs_again, aligned.customers",
+            3,
+            "'label'",
+        ),
+        ("orders_again", "select * from validated.order", 2, "validated.order"),
+        ("orders_again", "delete from validated.orders", 2, "SELECT"),
+        (
+            "customers",
+            "select distinct customer_id, 'x' as mood from validated.orders"
+            " union all select 9001, 'y'",
+            3,
+            "gives 1 entities the file does not have, such as (9001,)",
+        ),
     ],
 )
-def test_a_wrong_label_model_is_refused(
-    shop: Shop, tmp_path: Path, sql: str, code: int, said: str
+def test_a_wrong_model_is_refused(
+    shop: Shop, tmp_path: Path, model: str, sql: str, code: int, said: str
 ) -> None:
     shutil.copytree(shop.folder, tmp_path / "shop")
     shutil.copytree(shop.home, tmp_path / "home")
     shop = Shop(tmp_path / "shop", tmp_path / "home")
-    (shop.folder / "dbt_like_sql/shop/aligned/orders_again.sql").write_text(sql)
+    (shop.folder / f"dbt_like_sql/shop/aligned/{model}.sql").write_text(sql)
     done = told(shop, "train", "--project", str(shop.file))
     assert (done.exit_code, said in done.output) == (code, True), done.output
