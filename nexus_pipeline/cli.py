@@ -18,7 +18,7 @@ from nexus_pipeline.registry_commands import COMMANDS as MODEL_COMMANDS
 ANSWERING = (
     begin.init, begin.schema, begin.generate,
     make.validate, make.train, make.evaluate, make.ablate, make.ensemble, make.optimize,
-    use.predict, use.inspect, tell.explain, tell.card, observe.doctor,
+    use.predict, use.inspect, tell.explain, tell.card, observe.doctor, observe.graph,
 )  # fmt: skip
 UNTIL_STOPPED = (use.serve, use.ui)
 
