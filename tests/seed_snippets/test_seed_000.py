@@ -96,7 +96,7 @@ def test_block_10_the_flow_between_tables_is_shown_and_summarised(tmp_path, monk
     model = fitted()
     page = model.visualize_flow().read_text(encoding="utf-8")
     assert all(f"{name} reads " in page for name in ("customers", "transactions"))
-    assert "http" not in page
+    assert "://" not in page
     flow_summary = model.get_attention_summary()
     assert flow_summary["top_broadcaster"] in flow_summary["tables"]
     assert flow_summary["top_pairs"][0][2] == max(pair[2] for pair in flow_summary["top_pairs"])
