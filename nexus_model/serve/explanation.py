@@ -1,6 +1,6 @@
-"""Why a prediction: what the model read, and what each table changes when it is left out.
+"""Why a prediction: what the model read, what each table changes, and reasons in sentences.
 
-Two different things. Attention is where the model looked, averaged over heads. The effect of a
+Different things. Attention is where the model looked, averaged over heads. The effect of a
 table is the prediction less the one made as if the table had never been given: a table may be read
 much and change nothing, and two tables that say the same hide each other.
 """
@@ -12,11 +12,13 @@ import numpy as np
 from nexus_model.align.recipe import Recipe
 from nexus_model.apply import predict_samples
 from nexus_model.explain.attention_flow import attention_flow
+from nexus_model.explain.outcome import Asked
+from nexus_model.explain.reasons import explain_in_words
 from nexus_model.model import NexusFormer
 from nexus_model.schema import Record
 from nexus_model.serve.reading import Read
 from nexus_model.tokenize.batch import TaskTensors
-from nexus_model.tokenize.statistics import LabelScale
+from nexus_model.tokenize.statistics import Tokenizer
 from nexus_model.tokenize.without import without_table
 
 
@@ -29,21 +31,23 @@ class TableEffect(Record):
 
 
 class Explanation(Record):
-    """One entity: its outputs, the share of reading that went to each table, and the effects.
+    """One entity: its outputs, the share of reading that went to each table, effects and reasons.
 
-    ``attention`` is empty where no relation of the model is cross-contextual.
+    ``attention`` is empty where no relation of the model is cross-contextual. ``reasons`` are
+    sentences, the largest change first; none where nothing changes the prediction noticeably.
     """
 
     outputs: tuple[float, ...]
     attention: dict[str, float]
     effects: tuple[TableEffect, ...]
+    reasons: tuple[str, ...]
 
 
 def explain_samples(
-    model: NexusFormer, recipe: Recipe, scale: LabelScale, read: Read
+    model: NexusFormer, recipe: Recipe, tokenizer: Tokenizer, read: Read
 ) -> list[Explanation]:
     """One explanation per sample, in their order."""
-    tensors, task = read.tensors, recipe.task
+    tensors, task, scale = read.tensors, recipe.task, tokenizer.label
     every_B = np.arange(read.starts[-1])
 
     def outputs(given: TaskTensors) -> np.ndarray:
@@ -57,6 +61,7 @@ def explain_samples(
         for table in tables
         if table not in tensors.absent and table != recipe.entity.name
     }
+    words = explain_in_words(Asked(model, task, scale), tokenizer, tensors, every_B)
     return [
         Explanation(
             outputs=_floats(whole_BY[sample]),
@@ -69,6 +74,7 @@ def explain_samples(
                 )
                 for table, less_BY in without.items()
             ),
+            reasons=tuple(reason.text for reason in words[sample]),
         )
         for sample in range(len(every_B))
     ]

@@ -153,6 +153,10 @@ def predictions_body(
 
 def _explained(explanation: Explanation) -> dict[str, Any]:
     return {
+        "reasons": {
+            "of": "what changes the prediction, in words, the largest change first",
+            "sentences": list(explanation.reasons),
+        },
         "attention": {
             "of": "share of the model's reading that went to each table; where it looked, not what "
             "the prediction depended on",

@@ -172,7 +172,7 @@ def answer_jobs(group: Sequence[Job]) -> list[Answer]:
     flags = sample_flags(recipe, tokenizer, read)
     explanations: list[Explanation] = []
     if group[0].explain:
-        explanations = explain_samples(predictor.model, recipe, tokenizer.label, read)
+        explanations = explain_samples(predictor.model, recipe, tokenizer, read)
     return [
         Answer(
             table,

@@ -75,6 +75,7 @@ def test_an_explanation_says_what_was_read_and_what_each_table_changes(served):
         told = row["explanation"]
         assert sum(told["attention"]["tables"].values()) == pytest.approx(1)
         assert "not what the prediction depended on" in told["attention"]["of"]
+        assert all(len(said.split()) > 3 for said in told["reasons"]["sentences"])
         for effect in told["without_table"]["tables"].values():
             assert effect["outputs"][0] + effect["change"][0] == pytest.approx(row["prediction"])
     without = found[0]["explanation"]["without_table"]["tables"]["tickets"]["outputs"][0]
