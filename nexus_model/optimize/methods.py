@@ -51,7 +51,7 @@ class Unstructured(_Step):
 
 
 class Structured(_Step):
-    """Channels and neurons that count least are cut out."""
+    """Channels, neurons and experts that count least are cut out."""
 
     kind: Literal["structured"] = "structured"
     amount: float = Field(0.3, gt=0, lt=1, description="share of the parameters that are cut")

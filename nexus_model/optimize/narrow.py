@@ -1,9 +1,10 @@
-"""Structured pruning: a model of fewer channels and neurons, cut out of a larger one.
+"""Structured pruning: a model of fewer channels, neurons and experts, cut out of a larger one.
 
-D width, F hidden width, H heads, W head width. What is cut is gone from the configuration, so that
-the smaller model is built, stored and run like any other: the state's channels (as in Muralidharan
-et al. 2024, Minitron, section 2.2), the neurons of feed-forward blocks, the width of every head.
-DIFFERS: importance is read from the weights alone; a short training afterwards is expected.
+D width, E experts, F hidden width, H heads, W head width. What is cut is gone from the
+configuration, so that the smaller model is built, stored and run like any other: the state's
+channels (as in Muralidharan et al. 2024, Minitron, section 2.2), the neurons of feed-forward
+blocks, the width of every head, whole experts where a model has them. DIFFERS: importance is read
+from the weights alone; a short training afterwards is expected.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from nexus_model.config import NexusConfig
 from nexus_model.encode.table_encoder import part_name
 from nexus_model.layers.attention.multihead import MultiHeadAttention
+from nexus_model.layers.experts.layer import ExpertsConfig, MixtureOfExperts
 from nexus_model.layers.feed_forward import FeedForward
 from nexus_model.model import NexusFormer
 from nexus_model.schema import ConfigurationError
@@ -81,12 +83,26 @@ def narrowed_config(
         neurons = table.feed_forward.model_copy(
             update={"hidden_share": table.feed_forward.hidden_share * share}
         )
-        tables[name] = table.model_copy(update={"width": own, "feed_forward": neurons})
+        fewer = {"width": own, "feed_forward": neurons, "experts": _fewer(table.experts, share)}
+        tables[name] = table.model_copy(update=fewer)
     neurons = config.feed_forward.model_copy(
         update={"hidden_share": config.feed_forward.hidden_share * share}
     )
-    changed = {"width": width, "tables": tables, "feed_forward": neurons}
+    changed = {
+        "width": width,
+        "tables": tables,
+        "feed_forward": neurons,
+        "experts": _fewer(config.experts, share),
+    }
     return config.model_copy(update=changed)
+
+
+def _fewer(experts: ExpertsConfig | None, share: float) -> ExpertsConfig | None:
+    """A share of the experts, but as many as compute one token."""
+    if experts is None:
+        return None
+    left = max(experts.chosen, 2, round(experts.experts * share))
+    return experts.model_copy(update={"experts": left})
 
 
 def _step(config: NexusConfig) -> int:
@@ -176,7 +192,26 @@ def _inner_parts(
             axis = 1 if part in ("down.weight", "out.weight") else 0
             narrow = other.get_parameter(part).shape if other is not None else tensor.shape
             found[f"{name}.{part}"] = _taken(tensor.index_select(axis, kept), narrow, own)
+        if isinstance(module, MixtureOfExperts) and isinstance(other, MixtureOfExperts):
+            for part, tensor in _experts(module, other):
+                found[f"{name}.{part}"] = _taken(tensor, other.get_parameter(part).shape, own)
     return found
+
+
+def _experts(module: MixtureOfExperts, other: MixtureOfExperts) -> Iterator[tuple[str, Tensor]]:
+    """Experts whose weights are largest stay, and of each the neurons that read and tell most."""
+    up_EDF, down_EFD = module.up_EDF.detach(), module.down_EFD.detach()
+    gate_EDF, value_EDF = up_EDF.chunk(2, dim=-1)
+    read_EF = gate_EDF.square().sum(1) + value_EDF.square().sum(1)
+    score_EF = read_EF * down_EFD.square().sum(-1)
+    kept_E = score_EF.sum(-1).topk(len(other.up_EDF)).indices.sort().values
+    few = other.down_EFD.shape[1]
+    kept_EF = score_EF[kept_E].topk(few, dim=1).indices.sort(dim=1).values
+    across_EDF = kept_EF[:, None].expand(-1, up_EDF.shape[1], -1)
+    sides = [side[kept_E].gather(2, across_EDF) for side in (gate_EDF, value_EDF)]
+    yield "router.weight_ED", module.router.weight_ED.detach()[kept_E]
+    yield "up_EDF", torch.cat(sides, dim=-1)
+    yield "down_EFD", down_EFD[kept_E].gather(1, kept_EF[..., None].expand(-1, -1, up_EDF.shape[1]))
 
 
 def _neurons(module: FeedForward, other: FeedForward) -> Iterator[tuple[str, Tensor, Tensor]]:

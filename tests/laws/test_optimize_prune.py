@@ -155,6 +155,44 @@ def test_parts_of_heads_that_nobody_hears_are_the_first_to_go():
     assert (kept.abs().sum(-1) > 0).all()
 
 
+def mixed(**config):
+    return model(experts=ExpertsConfig(experts=6), **config)
+
+
+def test_whole_experts_go_where_a_model_has_them():
+    given = mixed()
+    config = narrow_config(given.config, tables(), make, 0.3)
+    smaller = cut(given, make(config))
+    left = sum(p.numel() for p in smaller.parameters()) / sum(p.numel() for p in given.parameters())
+    assert left == pytest.approx(0.7, abs=0.02)
+    assert config.experts.experts < 6
+    assert len(smaller.refine.blocks[0].think.up_EDF) == config.experts.experts
+    assert torch.isfinite(smaller(batch())).all()
+
+
+def test_of_a_mixture_nothing_cut_is_the_same_too():
+    given = mixed()
+    same = cut(given, make(narrowed_config(given.config, tables(), 64, 1.0)))
+    torch.testing.assert_close(same(batch()), given(batch()))
+
+
+def test_experts_that_say_nothing_are_the_first_to_go():
+    given = mixed()
+    experts = given.refine.blocks[0].think
+    with torch.no_grad():
+        experts.down_EFD[[1, 2, 4]] = 0
+    smaller = cut(given, make(narrowed_config(given.config, tables(), 64, 0.5)))
+    left = smaller.refine.blocks[0].think
+    assert len(left.up_EDF) == 3
+    torch.testing.assert_close(left.router.weight_ED, experts.router.weight_ED[[0, 3, 5]])
+    torch.testing.assert_close(left.down_EFD, experts.down_EFD[[0, 3, 5]])
+
+
+def test_as_many_experts_stay_as_compute_a_token():
+    given = model(experts=ExpertsConfig(experts=4, chosen=3))
+    assert narrowed_config(given.config, tables(), 64, 0.5).experts.experts == 3
+
+
 def test_counting_parameters_builds_nothing():
     given = model()
     assert parameters_of(given.config, make) == sum(p.numel() for p in given.parameters())
