@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.any_shape --databases 500 [--first 0] [--commands 5]`` makes the databases of
 these numbers, sends each through every step up to a ``.nxf`` file, asks the file alone, and writes
-``benchmarks/results/any_shape.json``: how many ended how, by shape, and the time. Databases have
+``benchmarks/results/any_shape.json``: how many ended how, by shape, and the time. ``--first`` and
+``--to`` let two processes share the work, a file each. Databases have
 1 to 7 tables, at most 300 rows a table but for one in a hundred with 100,000, and are trained for
 one epoch: it is about shapes, not about what is learned.
 
@@ -28,7 +29,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from benchmarks.shapes.databases import Database, make_database
 from benchmarks.shapes.journey import through_the_command, travel
 
-RESULTS = Path(__file__).parent / "results" / "any_shape.json"
+RESULTS = Path(__file__).parent / "results"
 
 
 class Ended(NamedTuple):
@@ -92,6 +93,7 @@ def main() -> None:
     parser.add_argument("--databases", type=int, default=500)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--commands", type=int, default=5)
+    parser.add_argument("--to", default="any_shape.json", help="file below results/")
     asked = parser.parse_args()
     import torch
 
@@ -103,17 +105,18 @@ def main() -> None:
         if ended[-1].outcome == "failed":
             print(number, ended[-1].told, flush=True)
         if not len(ended) % 25:
-            kept(asked.first, ended, [])
+            kept(asked.to, asked.first, ended, [])
             print(f"{len(ended)} of {asked.databases}", flush=True)
     commands = [sent(make_database(n), through_the_command) for n in numbers[: asked.commands]]
-    found = kept(asked.first, ended, commands)
+    found = kept(asked.to, asked.first, ended, commands)
     print(json.dumps({key: found[key] for key in found if key != "shapes"}, indent=1))
 
 
-def kept(first: int, ended: list[Ended], commands: list[Ended]) -> dict[str, Any]:
+def kept(to: str, first: int, ended: list[Ended], commands: list[Ended]) -> dict[str, Any]:
     """The report so far, which is written each time: a long run may be cut short."""
     found = {"first": first, **report(ended, commands)}
-    RESULTS.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+    (RESULTS / to).write_text(text, encoding="utf-8")
     return found
 
 

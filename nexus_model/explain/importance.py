@@ -20,7 +20,7 @@ from nexus_model.schema import Record
 
 Array = np.ndarray
 MOST_EXACT = 8
-ORDERS = 12
+ORDERS = 6
 
 
 class TableImportance(Record):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nexus_model.tokenize.batch import TaskTensors
     from nexus_model.tokenize.statistics import Tokenizer
 
-MOST_SAMPLES, FEWER_SAMPLES, FLOW_SAMPLES, MOST_REFERENCE = 200, 96, 256, 3000
+MOST_SAMPLES, FEWER_SAMPLES, FLOW_SAMPLES, MOST_REFERENCE = 200, 64, 256, 3000
 MOST_DISTRIBUTIONS, MOST_VALUES, MOST_SEGMENTS = 14, 6, 3
 
 
