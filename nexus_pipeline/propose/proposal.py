@@ -61,6 +61,8 @@ def propose(con: duckdb.DuckDBPyConnection, loaded: Loaded, target: str | None) 
         ConfigurationError: there is no such target, its table has no key, or none is likely.
     """
     tables = loaded.profiles
+    if target is not None:
+        asked_target(target, tables)  # keys of many tables take a while: a misspelt name should not
     keys = with_declared(con, find_keys(con, tables), tables, loaded.sources)
     meanings = {t.table: find_meanings(con, t, keys.key_columns(t.table)) for t in tables}
     candidates = likely_targets(tables, meanings, keys)
