@@ -12,10 +12,9 @@ import dagster as dg
 from nexus_model.schema import ConfigurationError, NexusError
 from nexus_pipeline.assembly import all_makings, build_definitions
 from nexus_pipeline.defs.making import ABLATION, ENSEMBLE, EVERYTHING, STAGES, open_tracker
-from nexus_pipeline.defs.resources import default_resources, home
+from nexus_pipeline.defs.resources import default_resources, home, records_of
 from nexus_pipeline.progress import ProgressLog
 from nexus_pipeline.project import ProjectConfig, ablation_of, ensemble_of, load_project
-from nexus_pipeline.steps.records import Records
 
 DEFAULT_UI = ("http://127.0.0.1:3000", "http://127.0.0.1:5000")
 OWNER = "nexusflow.process"
@@ -69,7 +68,7 @@ def materialize(
 
 def log_reuse(project: ProjectConfig, run_id: str, asset_keys: Sequence[dg.AssetKey]) -> None:
     """Say how much was made and how much was unchanged."""
-    records = Records(project.stage_folder("records"))
+    records = records_of(project)
     keys = ["/".join(key.path) for key in asset_keys]
     found = [records.read(key) for key in keys]
     made = sum(record is not None and record.run_id == run_id for record in found)

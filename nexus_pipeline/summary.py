@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from nexus_pipeline.answer import Answer
-from nexus_pipeline.defs.resources import default_resources, home
+from nexus_pipeline.defs.resources import default_resources, home, records_of
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.settings.names import DEFAULT_FILE
-from nexus_pipeline.steps.records import MadeRecord, Records
+from nexus_pipeline.steps.records import MadeRecord
 
 if TYPE_CHECKING:
     from nexus_pipeline.steps.report import EvaluationReport
@@ -151,11 +151,6 @@ def _validation_table(project: ProjectConfig, tables: dict[str, dict[str, Any]])
         counts = (str(row[kind]) for kind in ("raw", "accepted", "quarantined"))
         table.add_row(name, *counts, why)
     return table
-
-
-def records_of(project: ProjectConfig) -> Records:
-    """What is known of the project's assets."""
-    return Records(project.stage_folder("records"))
 
 
 def _short(path: Path, root: Path) -> str:

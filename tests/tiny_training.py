@@ -3,11 +3,13 @@
 from functools import cache
 
 import torch
+import yaml
 from tiny import tiny_database, tiny_model
 
 from nexus_model.schema import TaskKind
 from nexus_model.train.loop import Goal, fit, new_state
 from nexus_model.train.state import TrainingConfig
+from nexus_pipeline.project import load_project
 
 CONFIG = TrainingConfig(batch_size=16, epochs=4, patience=3, warmup_steps=3, lr=3e-3, seed=5)
 
@@ -58,3 +60,15 @@ def weights(state):
 def same(one, other):
     """Whether two sets of weights are equal bit by bit."""
     return one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
+
+
+def project_with(folder, section, said):
+    """A project file that says this in one section and no more than it must elsewhere."""
+    content = {
+        "project_name": "shop",
+        "datasets": [{"name": "customers", "primary_key": "id"}],
+        "target": {"target_table": "customers", "target_column": "vip"},
+        section: said,
+    }
+    (folder / "nexusflow.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    return load_project(folder / "nexusflow.yaml")

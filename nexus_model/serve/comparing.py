@@ -11,18 +11,15 @@ from typing import Any
 from nexus_model.align.assemble import closed_database
 from nexus_model.align.recipe import Recipe
 from nexus_model.schema import ConfigurationError
-from nexus_model.serve.apart import parsed_sql
+from nexus_model.serve.apart import Connection, parsed_sql
 
 
 def comparing_models(recipe: Recipe) -> tuple[str, ...]:
     """Names of the models that may compare entities, labels left out; in their order."""
-    own = frozenset(_entity_keys(recipe))
     left_out = {recipe.labels, recipe.cutoffs}
-    return tuple(
-        model.name
-        for model in recipe.models
-        if model.name not in left_out and _compares(model.sql, own)
-    )
+    models = [model for model in recipe.models if model.name not in left_out]
+    compared = _compare(tuple(model.sql for model in models), frozenset(_entity_keys(recipe)))
+    return tuple(model.name for model, does in zip(models, compared, strict=True) if does)
 
 
 def _entity_keys(recipe: Recipe) -> Iterator[str]:
@@ -35,14 +32,19 @@ def _entity_keys(recipe: Recipe) -> Iterator[str]:
 
 
 @cache
-def _compares(sql: str, own: frozenset[str]) -> bool:
+def _compare(models: tuple[str, ...], own: frozenset[str]) -> tuple[bool, ...]:
+    """Whether each text compares; a database is opened once for all of them."""
     with closed_database(threads=1) as con:
-        try:
-            parsed = parsed_sql(con, sql)
-        except ConfigurationError:
-            return True
         found = "select function_name from duckdb_functions() where function_type = 'aggregate'"
         aggregates = frozenset(row[0] for row in con.execute(found).fetchall())
+        return tuple(_compares(con, sql, own, aggregates) for sql in models)
+
+
+def _compares(con: Connection, sql: str, own: frozenset[str], aggregates: frozenset[str]) -> bool:
+    try:
+        parsed = parsed_sql(con, sql)
+    except ConfigurationError:
+        return True
     return any(not groups & own for groups in _groupings(parsed, aggregates))
 
 

@@ -55,7 +55,11 @@ def default_resources(project: ProjectConfig) -> dict[str, dg.ConfigurableResour
     }
 
 
+def records_of(project: ProjectConfig) -> Records:
+    """What is known of the project's assets."""
+    return Records(project.stage_folder("records"))
+
+
 def workshop(project: ProjectConfig, store: StoreResource, progress: ProgressResource) -> Workshop:
     """The workshop of one run."""
-    records = Records(project.stage_folder("records"))
-    return Workshop(project, store.store(), records, progress.log())
+    return Workshop(project, store.store(), records_of(project), progress.log())

@@ -18,7 +18,7 @@ from nexus_pipeline.propose.proposal import ROW_NUMBER, Proposal, propose
 from nexus_pipeline.propose.scan import Scan, scan_folder
 from nexus_pipeline.propose.source import Source
 from nexus_pipeline.propose.sql_models import sql_models
-from nexus_pipeline.scaffold import WORKSPACE_FILE, create_project
+from nexus_pipeline.scaffold import WORKSPACE_FILE, check_new, create_project
 from nexus_pipeline.steps.read_raw import ROW
 from nexus_pipeline.storage.names import quote, quote_table
 
@@ -56,13 +56,7 @@ def create_from(parent: Path, name: str, tables: Path, target: str | None = None
         ConfigurationError: the name cannot be a project's, the folder is there already, there are
             no tables, or the target is not one of their columns.
     """
-    if not name.isidentifier() or name != name.lower() or not name[0].isalpha():
-        raise ConfigurationError(
-            f"project name must be lower-case letters, digits and _, got {name!r}"
-        )
-    folder, making = parent / name, parent / f".{name}.partial"
-    if folder.exists():
-        raise ConfigurationError(f"{folder} is there already; nothing was changed")
+    folder, making = check_new(parent, name), parent / f".{name}.partial"
     scan = scan_folder(tables)
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)

@@ -4,22 +4,13 @@ import json
 from xml.etree import ElementTree as ET
 
 import pytest
-import yaml
-from tiny_training import fresh, run, same, shop, weights
+from tiny_training import fresh, project_with, run, same, shop, weights
 
-from nexus_pipeline.project import load_project
 from nexus_pipeline.steps.attention_log import attention_folder, attention_log
 
 
 def project(tmp_path, **mlops):
-    said = {
-        "project_name": "shop",
-        "datasets": [{"name": "customers", "primary_key": "id"}],
-        "target": {"target_table": "customers", "target_column": "vip"},
-        "mlops": mlops,
-    }
-    (tmp_path / "nexusflow.yaml").write_text(yaml.safe_dump(said), encoding="utf-8")
-    return load_project(tmp_path / "nexusflow.yaml")
+    return project_with(tmp_path, "mlops", mlops)
 
 
 def trained(found):

@@ -1,13 +1,11 @@
 """The training section of a project file: every key arrives, and `auto` is measured once."""
 
 import pytest
-import yaml
 from tiny import tiny_model
-from tiny_training import shop
+from tiny_training import project_with, shop
 
 from nexus_model.schema import ConfigurationError
 from nexus_model.train.config import OptimizerName, Precision, ScheduleName, TrainingConfig
-from nexus_pipeline.project import load_project
 from nexus_pipeline.steps.train_task import _batch_size, training_config
 
 EVERY = {
@@ -25,14 +23,7 @@ MANY = 100_000
 
 def project(tmp_path, training):
     """A project file with this training section."""
-    said = {
-        "project_name": "shop",
-        "datasets": [{"name": "customers", "primary_key": "id"}],
-        "target": {"target_table": "customers", "target_column": "vip"},
-        "training": training,
-    }
-    (tmp_path / "nexusflow.yaml").write_text(yaml.safe_dump(said), encoding="utf-8")
-    return load_project(tmp_path / "nexusflow.yaml")
+    return project_with(tmp_path, "training", training)
 
 
 def test_every_key_arrives_in_the_training(tmp_path):
