@@ -1,0 +1,1 @@
+"""Where a model comes from: lineage of versions, what changed between two, the audit trail."""

@@ -1,0 +1,1 @@
+"""What moved since training: inputs, predictions, labels, and the entities nobody trained on."""
