@@ -1,4 +1,4 @@
-"""Commands about registered models: list, compare, promote, rollback."""
+"""Commands about registered models: list, compare, promote, rollback, prune."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +78,28 @@ def rollback(name: Name, project: ProjectFile = Path(DEFAULT_FILE)) -> Answer:
     return _answer(roll_back(_client(_load(project)), name))
 
 
+def prune(
+    project: ProjectFile = Path(DEFAULT_FILE),
+    keep: Annotated[
+        int | None, typer.Option("--keep", min=1, help="newest versions of each model that stay")
+    ] = None,
+) -> Answer:
+    """Remove old versions and their files; those with an alias and a rollback's way back stay.
+
+    Example: nexusflow models prune --keep 20
+    """
+    from nexus_pipeline.steps.retention import remove_old_versions
+
+    config = _load(project)
+    client = _client(config)
+    kept = keep or config.automation.keep_versions
+    known = {model.name for model in client.search_registered_models()}
+    done = [remove_old_versions(client, name, kept) for name in _names(config) if name in known]
+    lines = [f"{one.name}: removed {', '.join(one.removed) or 'none'}" for one in done]
+    facts = [one.model_dump(mode="json") for one in done]
+    return Answer(facts, tuple(lines or ["no version is registered; next: nexusflow train"]))
+
+
 def _answer(version: "RegisteredVersion") -> Answer:
     return Answer(version.model_dump(mode="json"), (_line(version),))
 
@@ -124,4 +146,5 @@ COMMANDS: dict[str, Callable[..., Answer]] = {
     "compare": compare,
     "promote": promote,
     "rollback": rollback,
+    "prune": prune,
 }
