@@ -1,1 +1,1 @@
-"""What a project's tables are expected to be: proposed from data, accepted by a person, checked ever after."""
+"""What tables are expected to be: proposed from data, accepted by a person, checked ever after."""

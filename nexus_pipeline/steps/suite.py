@@ -56,16 +56,21 @@ def check_training_table(
     """
     name = f"samples_{task_name}"
     frame = _samples(store, f"aligned.{name}", entity_key)
-    gx = _great_expectations()
+    gx = great_expectations()
     expected = list(_expectations(gx.expectations, kind, tuple(entity_key), temporal=temporal))
-    context = _context(gx, docs_folder)
+    context = open_context(gx, docs_folder)
     result = _run(gx, context, gx.ExpectationSuite(name=name, expectations=expected), frame)
-    pages = context.build_data_docs()
     return SuiteReport(
         success=bool(result.success),
-        results=tuple(_told(found) for found in result.results),
-        docs=Path(unquote(urlparse(next(iter(pages.values()))).path)),
+        results=tuple(told(found) for found in result.results),
+        docs=build_pages(context),
     )
+
+
+def build_pages(context: Any) -> Path:
+    """Build the Data Docs of a context; their first page."""
+    pages = context.build_data_docs()
+    return Path(unquote(urlparse(next(iter(pages.values()))).path))
 
 
 def _samples(store: Store, table: str, entity_key: Sequence[str]) -> "DataFrame":
@@ -77,7 +82,8 @@ def _samples(store: Store, table: str, entity_key: Sequence[str]) -> "DataFrame"
         return con.sql(f"SELECT {quote_all(needed)} FROM {quote_table(table)}").df()
 
 
-def _great_expectations() -> Any:
+def great_expectations() -> Any:
+    """The package, its telemetry off; importing it takes seconds."""
     # Read when the package is imported, so it must be said before.
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     with warnings.catch_warnings():
@@ -86,7 +92,8 @@ def _great_expectations() -> Any:
     return gx
 
 
-def _context(gx: Any, folder: Path) -> Any:
+def open_context(gx: Any, folder: Path) -> Any:
+    """A context that keeps its suites, results and pages below ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     context = gx.get_context(mode="file", project_root_dir=folder)
     context.variables.progress_bars = {"globally": False}
@@ -133,7 +140,8 @@ def _run(gx: Any, context: Any, expected: Any, frame: "DataFrame") -> Any:
     return next(iter(result.run_results.values()))
 
 
-def _told(found: Any) -> SuiteResult:
+def told(found: Any) -> SuiteResult:
+    """One result of Great Expectations."""
     config = found.expectation_config
     columns = config.kwargs.get("column_list") or [config.kwargs.get("column", "table")]
     return SuiteResult(
