@@ -118,7 +118,8 @@ def test_prometheus_takes_every_query(tmp_path: Path) -> None:
 
 @promtool
 def test_prometheus_takes_its_settings(tmp_path: Path) -> None:
-    shutil.copy(RULES, tmp_path)
+    for rules in (RULES, RULES.with_name("drift_rules.yml")):
+        shutil.copy(rules, tmp_path)
     (tmp_path / "token").write_text("x")
     text = (HERE / "prometheus/prometheus.yml").read_text()
     text = text.replace("/etc/prometheus/", "").replace("/run/secrets/serve_token", "token")

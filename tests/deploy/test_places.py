@@ -60,7 +60,7 @@ def test_configuration_is_copied_with_this_machines_places(places) -> None:
     [job] = told["scrape_configs"]
     assert job["static_configs"][0]["targets"] == [f"127.0.0.1:{places.port('api')}"]
     assert job["authorization"]["credentials_file"] == str(places.state / "secrets/serve_token")
-    assert Path(told["rule_files"][0]).is_file()
+    assert all(Path(name).is_file() for name in told["rule_files"])
 
 
 def test_secrets_are_files_that_only_their_owner_reads(places) -> None:
