@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from nexus_pipeline.defs.making import Making, is_there, versioned
+from nexus_pipeline.defs.making import Making, fingerprint_now, is_there, versions_read
 from nexus_pipeline.defs.resources import Workshop
-from nexus_pipeline.steps.records import fingerprint
 
 
 def pending(room: Workshop, makings: Sequence[Making], tracking_uri: str) -> tuple[str, ...]:
@@ -20,18 +19,16 @@ def pending(room: Workshop, makings: Sequence[Making], tracking_uri: str) -> tup
     for making in makings:
         if making.daily_from is not None:
             continue
-        if any(key in found for key in making.upstream) or not _is_fresh(
-            room, making, tracking_uri
-        ):
+        stale = any(key in found for key in making.upstream)
+        if stale or not is_fresh(room, making, tracking_uri):
             found[making.key] = None
     return tuple(found)
 
 
-def _is_fresh(room: Workshop, making: Making, tracking_uri: str) -> bool:
-    former = room.records.read(making.key)
+def is_fresh(room: Workshop, making: Making, tracking_uri: str, day: str = "") -> bool:
+    """Whether an asset, or its partition of a day, is there and made from what is there now."""
+    former = room.records.read(f"{making.key}/{day}".rstrip("/"))
     if former is None:
         return False
-    upstream = room.records.versions(making.upstream)
-    read = {**upstream, **making.also(tracking_uri)}
-    now = fingerprint(versioned(making.code), making.config, read)
-    return former.fingerprint == now and is_there(room, former.stored)
+    now = fingerprint_now(making, versions_read(making, room, day), tracking_uri)
+    return former.fingerprint == now and is_there(room, former)

@@ -17,6 +17,7 @@ from nexus_pipeline.automation.pending import pending
 from nexus_pipeline.automation.told import WEBHOOK, NotToldError, message, tell
 from nexus_pipeline.defs.making import EVERYTHING
 from nexus_pipeline.defs.resources import default_resources, workshop
+from nexus_pipeline.monitor.summary import DriftSummary
 from tests.pipeline.conftest import Shop, in_its_home, run_shop
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
@@ -319,5 +320,38 @@ def test_everything_is_off_until_somebody_switches_it_on(made):
     repository = build_definitions(made.project).get_repository_def()
     states = {s.name: s.default_status.value for s in repository.schedule_defs}
     states |= {s.name: s.default_status.value for s in repository.sensor_defs}
-    assert len(states) >= 6
+    assert len(states) >= 7
     assert set(states.values()) == {"STOPPED"}
+
+
+def drifted(shop: Shop, version: str, *, alarm: bool = True) -> None:
+    """As monitoring leaves it."""
+    folder = shop.folder / "data/evaluated/shop/drift_churned/latest"
+    folder.mkdir(parents=True, exist_ok=True)
+    summary = DriftSummary(
+        project="shop",
+        task="churned",
+        day="",
+        alarm=alarm,
+        moved=("orders.amount",) if alarm else (),
+        told="orders.amount moved" if alarm else "nothing moved",
+        champion="1",
+        data_version=version,
+    )
+    (folder / "summary.json").write_text(summary.model_dump_json(), encoding="utf-8")
+
+
+def test_drift_asks_for_one_retraining_for_the_data_that_drifted(copied, instance):
+    assert ticked(copied, "shop_drift", instance).skip_message == "nothing was monitored yet"
+    drifted(copied, "v1", alarm=False)
+    assert ticked(copied, "shop_drift", instance).skip_message.startswith("no alarm")
+    drifted(copied, "v2")
+    first = ticked(copied, "shop_drift", instance)
+    [request] = first.run_requests
+    assert request.tags["nexusflow.why"] == "orders.amount moved"
+    assert "v2" in request.run_key
+    again = ticked(copied, "shop_drift", instance, first.cursor)
+    assert again.skip_message == "no alarm that was not acted on: churned"
+    drifted(copied, "v3")
+    [other] = ticked(copied, "shop_drift", instance, first.cursor).run_requests
+    assert other.run_key != request.run_key
