@@ -117,9 +117,15 @@ def run_shop(shop: Shop, **options: object) -> None:
         patch.undo()
 
 
-def command(*words: str, shop: Shop, **options: object) -> subprocess.Popen[str]:
-    """A process of this Python beside the tests, with its output in one pipe."""
-    environment = {**os.environ, **shop.environment, "PYTHONPATH": str(REPOSITORY)}
+def command(
+    *words: str, shop: Shop, before: Path | None = None, **options: object
+) -> subprocess.Popen[str]:
+    """A process of this Python beside the tests, with its output in one pipe.
+
+    Modules in the folder ``before`` are found first.
+    """
+    path = os.pathsep.join(str(place) for place in (before, REPOSITORY) if place)
+    environment = {**os.environ, **shop.environment, "PYTHONPATH": path}
     return subprocess.Popen(
         [sys.executable, *words],
         cwd=shop.folder,
