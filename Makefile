@@ -3,6 +3,7 @@
 # make check  formatting, lint, types, import contracts
 # make bench-quality   the model beside every opponent on real databases; hours
 # make docs   the documentation as pages, in build/site
+# make pictures   the pages of Dagster and MLflow in a real browser, as pictures in docs/pictures
 # make ui     the Dagster and MLflow pages, on this machine only
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -18,7 +19,7 @@ export GX_ANALYTICS_ENABLED = false
 DAGSTER_PORT ?= 3000
 MLFLOW_PORT ?= 5000
 
-.PHONY: run test check bench-quality docs ui install install-dev home clean
+.PHONY: run test check bench-quality docs pictures ui install install-dev home clean
 
 run: install home
 	$(VENV)/bin/nexusflow train
@@ -38,6 +39,9 @@ bench-quality: install-dev home
 
 docs: install-dev
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
+
+pictures: install-dev home
+	$(PY) -m tests.browser_pages
 
 ui: install home
 	$(VENV)/bin/nexusflow ui --dagster-port $(DAGSTER_PORT) --mlflow-port $(MLFLOW_PORT)

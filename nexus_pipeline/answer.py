@@ -21,10 +21,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="print facts as JSON")]
 
 
 class Answer(NamedTuple):
-    """``facts`` as JSON has them; ``shown`` are texts or rich tables, in order."""
+    """``facts`` as JSON has them; ``shown`` are texts or rich tables, in order.
+
+    ``exit_code`` is 1 for what was asked and found wanting, and is no error.
+    """
 
     facts: Any
     shown: tuple[Any, ...]
+    exit_code: int = 0
 
 
 def answering(command: Callable[..., Answer | None]) -> Callable[..., None]:
@@ -40,6 +44,8 @@ def answering(command: Callable[..., Answer | None]) -> Callable[..., None]:
             answer = command(*given, **named)
         if answer is not None:
             show(answer, as_json=as_json)
+            if answer.exit_code:
+                raise typer.Exit(answer.exit_code)
 
     # Read where the command was written, which this wrapper is not.
     signature = inspect.signature(command, eval_str=True)

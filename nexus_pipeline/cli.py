@@ -12,13 +12,14 @@ import typer
 
 from nexus_pipeline.answer import answering, plain
 from nexus_pipeline.artifact_files import COMMANDS as ARTIFACT_COMMANDS
-from nexus_pipeline.commands import begin, make, observe, tell, use
+from nexus_pipeline.commands import begin, expect, make, monitor, observe, tell, trace, use
 from nexus_pipeline.registry_commands import COMMANDS as MODEL_COMMANDS
 
 ANSWERING = (
     begin.init, begin.schema, begin.generate,
     make.validate, make.train, make.evaluate, make.ablate, make.ensemble, make.optimize,
     use.predict, use.inspect, tell.explain, tell.card, observe.doctor, observe.graph,
+    monitor.monitor, expect.expect, trace.lineage, trace.compare,
 )  # fmt: skip
 UNTIL_STOPPED = (use.serve, use.ui)
 
@@ -38,10 +39,20 @@ artifact_app = typer.Typer(no_args_is_help=True, help="Sign, verify, encrypt, de
 app.add_typer(artifact_app, name="artifact")
 for _about_file in ARTIFACT_COMMANDS:
     artifact_app.command()(answering(_about_file))
-models_app = typer.Typer(no_args_is_help=True, help="List, compare, promote, roll back models.")
+models_app = typer.Typer(
+    no_args_is_help=True, help="List, compare, promote, roll back, prune models."
+)
 app.add_typer(models_app, name="models")
 for _name, _asked in MODEL_COMMANDS.items():
     models_app.command(_name)(answering(_asked))
+for _group, _about, _traced in (
+    ("tracking", "Send what waited for the tracking server.", trace.TRACKING),
+    ("audit", "Check and show the record of what was made and decided.", trace.AUDIT),
+):
+    _trace_app = typer.Typer(no_args_is_help=True, help=_about)
+    app.add_typer(_trace_app, name=_group)
+    for _name, _asked in _traced.items():
+        _trace_app.command(_name)(answering(_asked))
 
 
 def main() -> None:

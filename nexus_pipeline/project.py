@@ -11,7 +11,7 @@ import importlib.util
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -20,14 +20,18 @@ from nexus_model.schema import ConfigurationError, ForeignKey, Record, TaskKind
 from nexus_model.tokenize.statistics import NumericalScaling
 from nexus_pipeline.settings.ablation import AblationConfig
 from nexus_pipeline.settings.architecture import ArchitectureConfig
+from nexus_pipeline.settings.automation import AutomationConfig
 from nexus_pipeline.settings.card import CardConfig
 from nexus_pipeline.settings.dataset import DatasetConfig
 from nexus_pipeline.settings.ensemble import EnsembleConfig
+from nexus_pipeline.settings.gate import GateConfig
+from nexus_pipeline.settings.monitoring import MonitoringConfig
 from nexus_pipeline.settings.names import DEFAULT_FILE, Names, plain_name
 from nexus_pipeline.settings.optimization import OptimizationConfig
 from nexus_pipeline.settings.pretraining import PretrainingConfig
 from nexus_pipeline.settings.task import TargetConfig, TaskConfig, check_origins
 from nexus_pipeline.settings.training import TrainingConfig
+from nexus_pipeline.settings.validation import ValidationConfig
 
 BUILT_IN_ENCODERS = ("standard", "mlp", "ft_transformer", "tabnet", "timeseries", "text")
 
@@ -85,6 +89,12 @@ class MlopsConfig(Record):
         default=False, description="pictures of attention between tables while training"
     )
     attention_every: int = Field(1, gt=0, description="epochs from one picture to the next")
+    logging_provider: Literal["mlflow", "wandb"] = Field(
+        "mlflow", description="wandb: Weights & Biases beside MLflow, which registers models"
+    )
+    system_metrics: bool = Field(
+        default=True, description="processor, memory, disk and network while models are trained"
+    )
 
 
 class ScheduleConfig(Record):
@@ -112,10 +122,13 @@ class ProjectConfig(Record):
     split: SplitConfig = SplitConfig()
     alignment: AlignmentConfig = AlignmentConfig()
     tokenization: TokenizationConfig = TokenizationConfig()
+    validation: ValidationConfig = ValidationConfig()
     architecture: ArchitectureConfig = ArchitectureConfig()
     training: TrainingConfig = TrainingConfig()
     mlops: MlopsConfig = MlopsConfig()
+    gate: GateConfig = GateConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    automation: AutomationConfig = AutomationConfig()
     pretraining: PretrainingConfig | None = Field(
         None, description="models start from row encoders that were pretrained, if given"
     )
@@ -127,6 +140,9 @@ class ProjectConfig(Record):
     )
     optimization: OptimizationConfig | None = Field(
         None, description="its assets are in the graph if given; nexusflow optimize needs none"
+    )
+    monitoring: MonitoringConfig | None = Field(
+        None, description="its assets are in the graph if given; nexusflow monitor needs none"
     )
     card: CardConfig | None = Field(
         None, description="what people say on the model card, which travels in the artifact"
@@ -252,6 +268,11 @@ def ensemble_of(project: ProjectConfig) -> EnsembleConfig:
 def optimization_of(project: ProjectConfig) -> OptimizationConfig:
     """How the project's models are made smaller; as usual if the file does not say."""
     return project.optimization or OptimizationConfig()
+
+
+def monitoring_of(project: ProjectConfig) -> MonitoringConfig:
+    """How the project is monitored; as usual if the file does not say."""
+    return project.monitoring or MonitoringConfig()
 
 
 def pretraining_of(project: ProjectConfig) -> PretrainingConfig:

@@ -10,10 +10,13 @@ from nexus_pipeline.answer import Answer
 from nexus_pipeline.settings.names import DEFAULT_FILE
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from mlflow import MlflowClient
 
     from nexus_pipeline.project import ProjectConfig
-    from nexus_pipeline.steps.registry import Difference, RegisteredVersion
+    from nexus_pipeline.steps.registry import RegisteredVersion
+    from nexus_pipeline.tracking import Tracker
 
 ProjectFile = Annotated[
     Path, typer.Option("--project", "-p", help="project file", envvar="NEXUS_PROJECT")
@@ -30,9 +33,10 @@ def list_models(project: ProjectFile = Path(DEFAULT_FILE)) -> Answer:
 
     config = _load(project)
     client = _client(config)
-    known = {model.name for model in client.search_registered_models()}
-    names = [name for name in _names(config) if name in known]
-    found = [version for name in names for version in versions(client, name)]
+    with _asking(config):
+        known = {model.name for model in client.search_registered_models()}
+        names = [name for name in _names(config) if name in known]
+        found = [version for name in names for version in versions(client, name)]
     lines = [_line(version) for version in found]
     facts = [version.model_dump(mode="json") for version in found]
     return Answer(facts, tuple(lines or ["no version is registered; next: nexusflow train"]))
@@ -44,14 +48,26 @@ def compare(
     second: Annotated[str, typer.Argument(help="version or alias")],
     project: ProjectFile = Path(DEFAULT_FILE),
 ) -> Answer:
-    """What changed between two versions: data, code, configuration, metrics.
+    """What changed between two versions of one model, as `nexusflow compare` tells of any two.
 
     Example: nexusflow models compare f1-dnf 1 champion
     """
-    from nexus_pipeline.steps.registry import compare as compared
+    return compared_answer(project, *(f"{name}/{version}" for version in (first, second)))
 
-    found = compared(_client(_load(project)), name, first, second)
-    return Answer(found.model_dump(mode="json"), (_told(found),))
+
+def compared_answer(file: Path, first: str, second: str) -> Answer:
+    """What changed between two models, in whatever way they are named."""
+    from nexus_pipeline.defs.resources import records_of
+    from nexus_pipeline.lineage.compare import compare as compared
+    from nexus_pipeline.lineage.compare import told_comparison
+    from nexus_pipeline.lineage.trace import find
+
+    config = _load(file)
+    records = records_of(config)
+    with _asking(config):
+        both = [find(config, records, _client(config), asked) for asked in (first, second)]
+    found = compared(*both)
+    return Answer(found.model_dump(mode="json"), (told_comparison(found),))
 
 
 def promote(
@@ -63,9 +79,12 @@ def promote(
 
     Example: nexusflow models promote f1-dnf 2
     """
+    from nexus_pipeline.lineage.audit import trail_of
     from nexus_pipeline.steps.registry import promote as promoted
 
-    return _answer(promoted(_client(_load(project)), name, version))
+    config = _load(project)
+    with _asking(config):
+        return _answer(promoted(_client(config), name, version, trail_of(config).note))
 
 
 def rollback(name: Name, project: ProjectFile = Path(DEFAULT_FILE)) -> Answer:
@@ -73,9 +92,12 @@ def rollback(name: Name, project: ProjectFile = Path(DEFAULT_FILE)) -> Answer:
 
     Example: nexusflow models rollback f1-dnf
     """
+    from nexus_pipeline.lineage.audit import trail_of
     from nexus_pipeline.steps.registry import roll_back
 
-    return _answer(roll_back(_client(_load(project)), name))
+    config = _load(project)
+    with _asking(config):
+        return _answer(roll_back(_client(config), name, trail_of(config).note))
 
 
 def prune(
@@ -110,11 +132,22 @@ def _load(file: Path) -> "ProjectConfig":
     return load_project(file)
 
 
-def _client(project: "ProjectConfig") -> "MlflowClient":
+def _asking(project: "ProjectConfig") -> "AbstractContextManager[None]":
+    """Inside, a registry that does not answer is told as such."""
+    from nexus_pipeline.tracking.server import answering_server
+
+    return answering_server(_tracker(project).uri, "versions are kept there, nothing was changed")
+
+
+def _tracker(project: "ProjectConfig") -> "Tracker":
     from nexus_pipeline.defs.resources import default_resources
 
-    client: MlflowClient = default_resources(project)["tracker"].tracker().client  # type: ignore[attr-defined]
-    return client
+    tracker: Tracker = default_resources(project)["tracker"].tracker()  # type: ignore[attr-defined]
+    return tracker
+
+
+def _client(project: "ProjectConfig") -> "MlflowClient":
+    return _tracker(project).client
 
 
 def _names(project: "ProjectConfig") -> list[str]:
@@ -130,15 +163,6 @@ def _line(version: "RegisteredVersion") -> str:
     commit = version.tags.get("git_commit", "")[:10] or "no commit"
     made = f"{version.created:%Y-%m-%d %H:%M} UTC, {commit}"
     return f"{version.name} {version.version} ({version.state}), {made}{reason}"
-
-
-def _told(difference: "Difference") -> str:
-    lines = [f"{difference.name}: version {difference.first} and version {difference.second}"]
-    for part in ("lineage", "metrics", "parameters"):
-        changed = getattr(difference, part)
-        lines.append(f"{part}: {'the same' if not changed else ''}".rstrip())
-        lines += [f"  {key}: {first} -> {second}" for key, (first, second) in changed.items()]
-    return "\n".join(lines)
 
 
 COMMANDS: dict[str, Callable[..., Answer]] = {

@@ -11,10 +11,23 @@ import dagster as dg
 
 from nexus_model.schema import ConfigurationError, NexusError
 from nexus_pipeline.assembly import all_makings, build_definitions
-from nexus_pipeline.defs.making import ABLATION, ENSEMBLE, EVERYTHING, STAGES, open_tracker
+from nexus_pipeline.defs.making import (
+    ABLATION,
+    ENSEMBLE,
+    EVERYTHING,
+    MONITORING,
+    STAGES,
+    open_tracker,
+)
 from nexus_pipeline.defs.resources import default_resources, home, records_of
 from nexus_pipeline.progress import ProgressLog
-from nexus_pipeline.project import ProjectConfig, ablation_of, ensemble_of, load_project
+from nexus_pipeline.project import (
+    ProjectConfig,
+    ablation_of,
+    ensemble_of,
+    load_project,
+    monitoring_of,
+)
 
 DEFAULT_UI = ("http://127.0.0.1:3000", "http://127.0.0.1:5000")
 OWNER = "nexusflow.process"
@@ -30,9 +43,15 @@ class RunFailedError(NexusError):
 
 
 def materialize(
-    file: Path, stages: Sequence[str] = STAGES, task: str | None = None, job: str = EVERYTHING
+    file: Path,
+    stages: Sequence[str] = STAGES,
+    task: str | None = None,
+    job: str = EVERYTHING,
+    day: str = "",
 ) -> ProjectConfig:
     """Materialize a job's assets of these stages, of one task if asked; unchanged work is reused.
+
+    Assets that have days are made for ``day``.
 
     Raises:
         ConfigurationError: the project file is wrong, or has no such task.
@@ -46,6 +65,8 @@ def materialize(
         project = project.model_copy(update={"ablation": ablation_of(project)})
     if job == ENSEMBLE:
         project = project.model_copy(update={"ensemble": ensemble_of(project)})
+    if job == MONITORING:
+        project = project.model_copy(update={"monitoring": monitoring_of(project)})
     run = build_definitions(project).resolve_job_def(f"{project.project_name}_{job}")
     keys = list(_selected(project, stages, task, job))
     ProgressLog.keep_terminal()
@@ -56,21 +77,24 @@ def materialize(
             tags={OWNER: f"{socket.gethostname()}:{os.getpid()}"},
             raise_on_error=False,
             asset_selection=keys,
+            partition_key=day or None,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
     if not result.success:
         if _was_stopped(result):
             raise KeyboardInterrupt
         raise _failure(result)
-    log_reuse(project, result.run_id, keys)
+    log_reuse(project, result.run_id, keys, day)
     return project
 
 
-def log_reuse(project: ProjectConfig, run_id: str, asset_keys: Sequence[dg.AssetKey]) -> None:
+def log_reuse(
+    project: ProjectConfig, run_id: str, asset_keys: Sequence[dg.AssetKey], day: str = ""
+) -> None:
     """Say how much was made and how much was unchanged."""
     records = records_of(project)
     keys = ["/".join(key.path) for key in asset_keys]
-    found = [records.read(key) for key in keys]
+    found = [records.read(f"{key}/{day}".rstrip("/")) or records.read(key) for key in keys]
     made = sum(record is not None and record.run_id == run_id for record in found)
     sys.stderr.write(f"{len(keys)} assets: {made} made, {len(keys) - made} unchanged and reused\n")
 
@@ -111,7 +135,7 @@ def _selected(
     project: ProjectConfig, stages: Sequence[str], task: str | None, job: str
 ) -> Iterator[dg.AssetKey]:
     for making in all_makings(project):
-        if making.stage in stages and making.job == job and making.is_of(task):
+        if making.stage in stages and making.is_in(job) and making.is_of(task):
             yield dg.AssetKey(making.key.split("/"))
 
 
@@ -137,4 +161,9 @@ def _failure(result: dg.ExecuteInProcessResult) -> RunFailedError:
                 cause = cause.cause
             messages.append(f"{event.step_key}: {cause.message.strip() if cause else 'failed'}")
             codes.append(3 if "blocking" in messages[-1].lower() else 1)
+    messages += [
+        str(found.metadata["told"].value)
+        for found in result.get_asset_check_evaluations()
+        if not found.passed and found.blocking and "told" in found.metadata
+    ]
     return RunFailedError("\n".join(messages) or "the run failed", codes[0] if codes else 1)

@@ -1,11 +1,19 @@
-"""When: jobs of assets, and the retraining schedule, stopped until started."""
+"""Jobs: which assets are made together."""
 
 from collections.abc import Sequence
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from nexus_pipeline.defs.making import ABLATION, BATCH, ENSEMBLE, EVERYTHING, OPTIMIZATION, Making
+from nexus_pipeline.defs.making import (
+    ABLATION,
+    BATCH,
+    ENSEMBLE,
+    EVERYTHING,
+    MONITORING,
+    OPTIMIZATION,
+    Making,
+)
 from nexus_pipeline.project import ProjectConfig
 
 ABOUT = {
@@ -13,6 +21,7 @@ ABOUT = {
     ABLATION: "Every variant of the model, trained and compared on validation samples.",
     ENSEMBLE: "Several trainings of the model, averaged, alone and beside boosting.",
     OPTIMIZATION: "Every stage that makes a model smaller, up to the first that costs too much.",
+    MONITORING: "Tables read anew, then what moved since the champion was trained.",
     BATCH: "Predictions of the champion as of the start of a day, one partition a day.",
 }
 
@@ -21,24 +30,11 @@ def asset_job(
     project: ProjectConfig, makings: Sequence[Making], name: str
 ) -> UnresolvedAssetJobDefinition:
     """The assets of one job and, with everything, their checks."""
-    others = [dg.AssetKey(m.key.split("/")) for m in makings if m.job != name]
-    own = [dg.AssetKey(m.key.split("/")) for m in makings if m.job == name]
+    others = [dg.AssetKey(m.key.split("/")) for m in makings if not m.is_in(name)]
+    own = [dg.AssetKey(m.key.split("/")) for m in makings if m.is_in(name)]
     everything = dg.AssetSelection.all() - dg.AssetSelection.assets(*others)
     return dg.define_asset_job(
         f"{project.project_name}_{name}",
         selection=everything if name == EVERYTHING else dg.AssetSelection.assets(*own),
         description=ABOUT[name],
-    )
-
-
-def retraining_schedule(
-    project: ProjectConfig, job: UnresolvedAssetJobDefinition
-) -> dg.ScheduleDefinition:
-    """Retrains by the project's cron line; somebody has to switch it on."""
-    return dg.ScheduleDefinition(
-        name=f"{project.project_name}_retraining",
-        job=job,
-        cron_schedule=project.schedule.cron,
-        execution_timezone=project.schedule.timezone,
-        default_status=dg.DefaultScheduleStatus.STOPPED,
     )

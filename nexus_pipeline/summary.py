@@ -111,6 +111,8 @@ def _told_places(task: str, place: dict[str, Any]) -> tuple[str, ...]:
 
 def validation(project: ProjectConfig, file: Path | None = None) -> Answer:
     """Accepted and quarantined rows per table, and each problem with the line to change."""
+    from nexus_pipeline.expect.accepted import read_accepted
+    from nexus_pipeline.expect.unexpected import find_unexpected
     from nexus_pipeline.propose.problems import find_problems
 
     records, tables = records_of(project), {}
@@ -121,11 +123,18 @@ def validation(project: ProjectConfig, file: Path | None = None) -> Answer:
     store: Any = default_resources(project)["store"]
     said_in = file or project.root / DEFAULT_FILE
     problems = find_problems(project, store.store(), said_in)
+    accepted = read_accepted(project)
+    unexpected = find_unexpected(project, store.store(), accepted.values())
     facts = {
         "tables": tables,
         "problems": [problem.model_dump(mode="json") for problem in problems],
+        "accepted": list(accepted),
+        "unexpected": [problem.model_dump(mode="json") for problem in unexpected],
     }
-    told = (problem.told(said_in.name) for problem in problems)
+    told = [problem.told(said_in.name) for problem in problems]
+    told += [problem.told() for problem in unexpected]
+    if not accepted:
+        told.append("no table has accepted expectations; nexusflow expect proposes them")
     return Answer(facts, (_validation_table(project, tables), *told))
 
 

@@ -8,6 +8,7 @@ _HOME = tempfile.TemporaryDirectory(prefix="nexus-tests-")
 os.environ |= {
     "DAGSTER_DISABLE_TELEMETRY": "yes",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
     "DO_NOT_TRACK": "true",
     "GX_ANALYTICS_ENABLED": "false",
     "MPLBACKEND": "Agg",

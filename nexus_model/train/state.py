@@ -3,12 +3,13 @@
 The file is safetensors with one JSON string of metadata; it is for resuming, never for serving.
 """
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -93,8 +94,18 @@ def save_state(path: Path, state: TrainState, config: TrainingConfig) -> None:
     told = {"progress": state.progress.model_dump_json(), "config": _settings(state, config)}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, told)
+    tensors = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    save_file(tensors, partial, {**told, "sha256": _digest(tensors)})
     partial.replace(path)
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of names and values; safetensors itself notices only a damaged header."""
+    seen = hashlib.sha256()
+    for name in sorted(tensors):
+        seen.update(name.encode())
+        seen.update(tensors[name].reshape(-1).view(torch.uint8).numpy())
+    return seen.hexdigest()
 
 
 def _settings(state: TrainState, config: TrainingConfig) -> str:
@@ -104,14 +115,17 @@ def _settings(state: TrainState, config: TrainingConfig) -> str:
 
 
 def load_state(path: Path, state: TrainState, config: TrainingConfig) -> bool:
-    """Continue from ``path`` if it is there and was written under the same configuration."""
+    """Continue from ``path`` if it is there, whole, and of the same configuration."""
     if not path.is_file():
         return False
-    with safe_open(path, framework="pt") as stored:
-        told = stored.metadata()
-        if told.get("config") != _settings(state, config):
-            return False
-        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    try:
+        with safe_open(path, framework="pt") as stored:
+            told = stored.metadata() or {}
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    except SafetensorError:
+        return False
+    if told.get("config") != _settings(state, config) or told.get("sha256") != _digest(tensors):
+        return False
     state.model.load_state_dict(_under("model.", tensors))
     state.best = _under("best.", tensors)
     state.averages = _under("average.", tensors)

@@ -12,10 +12,19 @@ def validate(project: ProjectOption = HERE) -> Answer:
 
     Example: nexusflow validate --project nexusflow.yaml
     """
-    from nexus_pipeline.run import materialize
+    from nexus_pipeline.project import load_project
+    from nexus_pipeline.run import RunFailedError, materialize
     from nexus_pipeline.summary import validation
 
-    return validation(materialize(project, stages=("raw", "validated")), project)
+    try:
+        return validation(materialize(project, stages=("raw", "validated")), project)
+    except RunFailedError as failed:
+        if "blocking" not in str(failed):
+            raise
+        found = validation(load_project(project), project)
+        said = "\n".join(str(part) for part in found.shown)
+        stopped = "\n".join(line for line in str(failed).splitlines() if line not in said)
+        return Answer(found.facts, (*found.shown, f"error: {stopped}"), failed.exit_code)
 
 
 def train(project: ProjectOption = HERE, task: TaskOption = None) -> Answer:

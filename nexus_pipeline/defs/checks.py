@@ -14,10 +14,16 @@ from nexus_pipeline.storage.resource import StoreResource
 
 
 class Outcome(NamedTuple):
-    """Whether a fact holds, and the figures that show it."""
+    """Whether a fact holds, the figures that show it, and whether it is only a warning if not."""
 
     passed: bool
     figures: Mapping[str, Any]
+    is_warning: bool = False
+
+
+def nothing_else(room: Workshop) -> str:  # noqa: ARG001 - all are called alike
+    """What a fact stands on beside its asset: nothing."""
+    return ""
 
 
 def build_check(
@@ -26,8 +32,12 @@ def build_check(
     fact: Callable[[Workshop], Outcome],
     *,
     blocking: bool = True,
+    also: Callable[[Workshop], str] = nothing_else,
 ) -> dg.AssetChecksDefinition:
-    """A Dagster check of asset ``key``, named after the function that looks at the fact."""
+    """A Dagster check of asset ``key``, named after the function that looks at the fact.
+
+    ``also`` tells what the fact stands on beside the asset; a warning blocks nothing.
+    """
 
     @dg.asset_check(
         asset=dg.AssetKey(key.split("/")),
@@ -37,8 +47,9 @@ def build_check(
     )
     def check(store: StoreResource, progress: ProgressResource) -> dg.AssetCheckResult:
         room = workshop(project, store, progress)
-        outcome = look_once(room, key, fact)
-        severity = dg.AssetCheckSeverity.ERROR if blocking else dg.AssetCheckSeverity.WARN
+        outcome = look_once(room, key, fact, also(room))
+        stops = blocking and not outcome.is_warning
+        severity = dg.AssetCheckSeverity.ERROR if stops else dg.AssetCheckSeverity.WARN
         return dg.AssetCheckResult(
             passed=outcome.passed, metadata=as_metadata(outcome.figures), severity=severity
         )
@@ -46,11 +57,14 @@ def build_check(
     return check
 
 
-def look_once(room: Workshop, key: str, fact: Callable[[Workshop], Outcome]) -> Outcome:
+def look_once(
+    room: Workshop, key: str, fact: Callable[[Workshop], Outcome], also: str = ""
+) -> Outcome:
     """The outcome for the asset's present content; a fact that failed is looked at again."""
     made, name = room.records.read(key), f"{key}.{fact.__name__}"
     code = code_version("nexus_pipeline/defs", "nexus_pipeline/steps")
-    seen_of = fingerprint(code, {}, {key: made.fingerprint + made.stored.sha256 if made else ""})
+    content = {key: made.fingerprint + made.stored.sha256 if made else ""}
+    seen_of = fingerprint(code, {}, {**content, "also": also} if also else content)
     former = room.records.read(name)
     if former and former.fingerprint == seen_of:
         return Outcome(passed=True, figures=former.shown)

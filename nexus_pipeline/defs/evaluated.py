@@ -192,9 +192,12 @@ def evaluated_checks(project: ProjectConfig) -> list[dg.AssetChecksDefinition]:
 
     def fact(task: str) -> dg.AssetChecksDefinition:
         def the_model_beats_every_per_entity_baseline_on_validation(room: Workshop) -> Outcome:
-            from nexus_pipeline.steps.serve_task import open_gate
+            from nexus_pipeline.settings.gate import GateConfig
+            from nexus_pipeline.steps.evaluate_task import read_evaluation
+            from nexus_pipeline.steps.gate import open_gate
 
-            gate = open_gate(room.project, task, "candidate", None)
+            evaluation = read_evaluation(room.project, task)
+            gate = open_gate(evaluation, "candidate", None, GateConfig())
             figures = {"score": gate.score, "rival": gate.rival, "rival_score": gate.rival_score}
             return Outcome(gate.passed, figures)
 

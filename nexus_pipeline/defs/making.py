@@ -1,6 +1,7 @@
 """Making: one asset's work as data, and the one body that does it, or recognises it as done."""
 
 import datetime as dt
+import json
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -10,22 +11,36 @@ from typing import Any, NamedTuple
 
 import dagster as dg
 
-from nexus_model.schema import NexusError
+from nexus_pipeline.defs.attempt import (
+    Attempt,
+    Work,
+    commit_at,
+    failing,
+    noting,
+    told_outage,
+    told_runs,
+    tracking_shown,
+)
 from nexus_pipeline.defs.resources import ProgressResource, Workshop, workshop
 from nexus_pipeline.defs.shown import as_metadata
+from nexus_pipeline.defs.turns import turn_of
 from nexus_pipeline.project import ProjectConfig
+from nexus_pipeline.steps.intact import files_at, first_changed
+from nexus_pipeline.steps.noting import Note
 from nexus_pipeline.steps.records import MadeRecord, code_version, fingerprint
 from nexus_pipeline.steps.stored import Stored
 from nexus_pipeline.storage.resource import StoreResource
+from nexus_pipeline.tracking.events import Status
 from nexus_pipeline.tracking.resource import TrackerResource
 from nexus_pipeline.tracking.run_log import RunLog
-from nexus_pipeline.tracking.tracker import Status, Tracker
+from nexus_pipeline.tracking.tracker import Tracker
 
 STAGES = (
     "raw", "validated", "aligned", "tokenized", "trained", "optimized", "evaluated", "served",
 )  # fmt: skip
+WRITING = ("raw", "validated", "aligned")
 EVERYTHING, ABLATION, ENSEMBLE = "everything", "ablation", "ensemble"
-OPTIMIZATION, BATCH = "optimization", "batch"
+OPTIMIZATION, BATCH, MONITORING = "optimization", "batch", "monitoring"
 
 
 class Doing(NamedTuple):
@@ -36,6 +51,7 @@ class Doing(NamedTuple):
     run: RunLog
     tracking_uri: str
     tags: Mapping[str, str]
+    note: Note
     day: str = ""
 
 
@@ -46,6 +62,10 @@ class Made(NamedTuple):
     shown: Mapping[str, Any]
 
 
+# By day, versions of what a partition reads: it stays as it is while they do.
+DayReads = Callable[[Workshop, tuple[str, ...]], Mapping[str, Mapping[str, str]]]
+
+
 class Making(NamedTuple):
     """One asset: its key, what it is made from, by which code and configuration, and how.
 
@@ -54,7 +74,7 @@ class Making(NamedTuple):
     where the tracking server is. ``job`` is who makes it: what is of another job than
     ``everything`` is made when it is asked for. What belongs to some ``tasks`` only is left out of
     a run of another; none named, it is of all. What is made ``daily_from`` a date has a partition
-    for each day.
+    for each day, and ``reads`` tells which part of its upstream a day sees.
     """
 
     key: str
@@ -68,10 +88,17 @@ class Making(NamedTuple):
     job: str = EVERYTHING
     tasks: frozenset[str] = frozenset()
     daily_from: dt.date | None = None
+    reads: DayReads | None = None
 
     def is_of(self, task: str | None) -> bool:
         """Whether a run of this task, or of all, makes it."""
         return task is None or not self.tasks or task in self.tasks
+
+    def is_in(self, job: str) -> bool:
+        """Whether a job makes it; monitoring reads the tables anew and predicts its day first."""
+        predicts = self.job == BATCH and self.stage == "served"
+        reads = predicts or (self.job == EVERYTHING and self.stage in WRITING)
+        return self.job == job or (job == MONITORING and reads)
 
     @property
     def stage(self) -> str:
@@ -85,8 +112,17 @@ def versioned(code: tuple[str, ...]) -> str:
     return code_version(*code)
 
 
-def build_asset(project: ProjectConfig, making: Making) -> dg.AssetsDefinition:
-    """The Dagster asset of a making."""
+def build_asset(
+    project: ProjectConfig,
+    making: Making,
+    condition: dg.AutomationCondition | None = None,  # type: ignore[type-arg]
+) -> dg.AssetsDefinition:
+    """The Dagster asset of a making; ``condition`` says when it is made by itself.
+
+    Steps in processes of their own wait in a pool, so that one of them writes the store.
+    """
+    apart = project.automation.executor == "multiprocess"
+    pool = f"{project.project_name}_store" if apart and making.stage in WRITING else None
 
     @dg.asset(
         key=dg.AssetKey(making.key.split("/")),
@@ -96,6 +132,8 @@ def build_asset(project: ProjectConfig, making: Making) -> dg.AssetsDefinition:
         description=making.description,
         code_version=versioned(making.code),
         partitions_def=_days(making.daily_from),
+        automation_condition=condition,
+        pool=pool,
     )
     def made(
         context: dg.AssetExecutionContext,
@@ -104,8 +142,10 @@ def build_asset(project: ProjectConfig, making: Making) -> dg.AssetsDefinition:
         progress: ProgressResource,
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         room = workshop(project, store, progress)
-        day = context.partition_key if context.has_partition_key else ""
-        record, reused = make_or_reuse(making, room, tracker, context.run.run_id, day)
+        # A run of a partition has its key for every asset, also for those without partitions.
+        day = context.partition_key if making.daily_from else ""
+        attempt = Attempt(context.run.run_id, context.retry_number, context.run.parent_run_id or "")
+        record, reused = make_or_reuse(making, room, tracker, attempt, day)
         metadata = {**as_metadata(record.shown), **record.stored.facts}
         metadata |= {"location": record.stored.location, "seconds": record.seconds}
         if reused:
@@ -123,64 +163,126 @@ def _days(first: dt.date | None) -> dg.DailyPartitionsDefinition | None:
 
 
 def make_or_reuse(
-    making: Making, room: Workshop, tracker: TrackerResource, run_id: str, day: str = ""
+    making: Making,
+    room: Workshop,
+    tracker: TrackerResource,
+    attempt: Attempt,
+    day: str = "",
+    *,
+    is_alone: bool = False,
 ) -> tuple[MadeRecord, bool]:
     """The record of a making: the former one if nothing it depends on changed, else a new one.
 
-    Each ``day`` of a making that has days has a record of its own.
+    Each ``day`` of a making that has days has a record of its own. What is reused is told to
+    nobody: no run is opened, nothing is noted. It is made when no other run of the project makes
+    anything; ``is_alone`` says that this was waited for.
     """
     key, runs = f"{making.key}/{day}".rstrip("/"), open_tracker(tracker.path, tracker.experiment)
-    upstream = room.records.versions(making.upstream)
-    also = making.also(runs.uri)
-    print_ = fingerprint(versioned(making.code), making.config, {**upstream, **also})
-    former = room.records.read(key)
-    if former and former.fingerprint == print_ and is_there(room, former.stored):
+    upstream, code = room.records.versions(making.upstream), versioned(making.code)
+    config = json.loads(json.dumps(dict(making.config), default=str))
+    with failing(room, key):
+        print_ = fingerprint_now(making, versions_read(making, room, day), runs.uri)
+        former = room.records.read(key)
+        is_same = former and former.fingerprint == print_ and is_there(room, former)
+    about = {"code_version": code, "config": config, "upstream": upstream}
+    if former and is_same:
+        if not former.code_version:  # made by a version that did not keep this
+            former = former.model_copy(update=about)
+            room.records.write(former)
         room.progress.line(f"{key}: unchanged, reused")
         return former, True
+    if not is_alone:
+        with failing(room, key), turn_of(room.records.folder, attempt.run_id, room.progress.line):
+            # While this waited, the run before it may have made the same.
+            return make_or_reuse(making, room, tracker, attempt, day, is_alone=True)
+    if former:
+        room.records.unfinish(former)
     room.progress.passing(f"{key} ...")
-    started = time.perf_counter()
-    tags = {
-        "dagster.run_id": run_id,
-        "dagster.asset_key": key,
-        "nexusflow.stage": making.stage,
-        "nexusflow.fingerprint": print_,
-        "nexusflow.code_version": versioned(making.code),
-    }
-    parent = runs.parent_run(run_id)
-    status: Status = "FAILED"
-    try:
-        with runs.run(key, parent, tags) as run:
-            made = making.make(room, Doing(print_, upstream, run, runs.uri, tags, day))
-            seconds = time.perf_counter() - started
-            run.log_params(making.config)
-            run.log_metrics({**numbers(made.stored.facts), "seconds": seconds})
-            run.log_dataset(key, made.stored.sha256, made.stored.location)
-        status = "FINISHED"
-    except NexusError as error:
-        room.progress.line(f"{key}: failed: {error}")
-        raise dg.Failure(
-            description=str(error), metadata={"exit_code": error.exit_code}, allow_retries=False
-        ) from error
-    finally:
-        runs.finish_parent(run_id, status)
+    work = Work(key, making.stage, print_, code, making.config, attempt)
+    found = _make(making, room, tracker, runs, work, Inputs(upstream, day))
     record = MadeRecord(
         key=key,
         fingerprint=print_,
-        stored=made.stored,
-        run_id=run_id,
-        tracking_run_id=run.run_id,
-        seconds=seconds,
-        shown={**made.shown, "url": run.url(tracker.ui_url)},
+        run_id=attempt.run_id,
+        commit=commit_at(room.project.root, attempt.run_id),
+        made_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        **found,
+        **about,
     )
+    files = files_at(Path(room.project.root, record.stored.location))
+    record = record.model_copy(update={"files": files})
     room.records.write(record)
-    room.progress.line(f"{key}: {made.stored.rows} rows, {seconds:.1f} s")
+    room.progress.line(f"{key}: {record.stored.rows} rows, {record.seconds:.1f} s")
     return record, False
 
 
-def is_there(room: Workshop, stored: Stored) -> bool:
-    """Whether a reference still leads somewhere."""
+def versions_read(making: Making, room: Workshop, day: str = "") -> dict[str, str]:
+    """Data versions of what a making is made from; of a day, of what that day sees of it."""
+    if making.reads is not None and day:
+        return dict(making.reads(room, (day,))[day])
+    return room.records.versions(making.upstream)
+
+
+def fingerprint_now(making: Making, read: Mapping[str, str], tracking_uri: str) -> str:
+    """The fingerprint of what would be made now from these versions."""
+    versions = {**read, **making.also(tracking_uri)}
+    return fingerprint(versioned(making.code), making.config, versions)
+
+
+class Inputs(NamedTuple):
+    """Data versions of what something is made from, and the day it is made for."""
+
+    upstream: Mapping[str, str]
+    day: str
+
+
+def _make(
+    making: Making,
+    room: Workshop,
+    tracker: TrackerResource,
+    runs: Tracker,
+    work: Work,
+    inputs: Inputs,
+) -> dict[str, Any]:
+    """Do the work of a making, with its run open; what its record says of how it went."""
+    started, run_id, note = time.perf_counter(), work.attempt.run_id, noting(room, work)
+    tags = work.tags(tracker.dagster_url)
+    status: Status = "FAILED"
+    try:
+        with failing(room, work.key), told_runs(room, tracker, runs, work) as run:
+            doing = Doing(work.fingerprint, inputs.upstream, run, runs.uri, tags, note, inputs.day)
+            made = making.make(room, doing)
+            seconds = time.perf_counter() - started
+            run.log_params(making.config)
+            run.log_metrics({**numbers(made.stored.facts), "seconds": seconds})
+            run.log_dataset(work.key, made.stored.sha256, made.stored.location)
+            what = "trained" if making.stage == "trained" else "made"
+            data = {"data_version": made.stored.sha256, "from": dict(inputs.upstream)}
+            note(what, {**data, "location": made.stored.location})
+        status = "FINISHED"
+    finally:
+        runs.finish_parent(run_id, status)
+        outage = runs.outage.take_news()
+        if outage:
+            room.progress.line(told_outage(runs, outage))
+    return {
+        "stored": made.stored,
+        "tracking_run_id": run.run_id,
+        "seconds": seconds,
+        "shown": {**made.shown, **tracking_shown(tracker, runs, run)},
+    }
+
+
+def is_there(room: Workshop, record: MadeRecord) -> bool:
+    """Whether a record's reference still leads to what was put there."""
+    stored = record.stored
     place = Path(room.project.root, stored.location)
-    return place.exists() or (
+    if place.exists():
+        changed = first_changed(place, record.files)
+        if changed is not None:
+            room.progress.line(f"{record.key}: {changed}, so it is made again")
+        return changed is None
+    return (
         stored.location.count(".") == 1
         and "/" not in stored.location
         and room.store.exists(stored.location)

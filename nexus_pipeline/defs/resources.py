@@ -46,6 +46,7 @@ def default_resources(project: ProjectConfig) -> dict[str, dg.ConfigurableResour
         "store": StoreResource(
             database=str(project.data / "raw" / f"{project.project_name}.duckdb"),
             threads=2,
+            memory_limit=os.environ.get("NEXUS_STORE_MEMORY") or None,
         ),
         "tracker": TrackerResource(
             path=str(state / "mlflow" / "mlflow.db"),

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 
+from nexus_pipeline.defs.day_reads import prediction_reads
 from nexus_pipeline.defs.making import BATCH, Doing, Made, Making
 from nexus_pipeline.defs.resources import Workshop
 from nexus_pipeline.project import ProjectConfig
+from nexus_pipeline.tracking.server import answering_server
 
+AGAIN = "start the server and say `nexusflow train` again: what was made is kept"
 CODE = tuple(
     f"nexus_pipeline/{name}.py"
     for name in (
@@ -32,10 +35,15 @@ def _registered(project: ProjectConfig, task: str) -> Making:
     name = project.project_name
 
     def make(room: Workshop, doing: Doing) -> Made:
-        from nexus_pipeline.steps.register_task import register_task
+        from nexus_pipeline.lineage.model_lineage import keep_lineage, model_lineage
+        from nexus_pipeline.steps.register_task import Registering, register_task
 
-        run = doing.run.run_id
-        stored = register_task(project, task, room.store, run, doing.tracking_uri, doing.tags)
+        lineage = model_lineage(project, task, room.records)
+        run, uri = doing.run.registrable_id(), doing.tracking_uri
+        with answering_server(uri, f"{task} is not registered; {AGAIN}"):
+            at = Registering(run, uri, doing.tags, doing.note)
+            stored = register_task(project, task, room.store, at)
+        doing.run.log_artifact(keep_lineage(project, task, lineage))
         return Made(stored, {"rows": 1})
 
     return Making(
@@ -56,7 +64,9 @@ def _promoted(project: ProjectConfig, task: str) -> Making:
     def make(room: Workshop, doing: Doing) -> Made:  # noqa: ARG001 - all makings are called alike
         from nexus_pipeline.steps.serve_task import promote_task
 
-        stored, promotion = promote_task(project, task, doing.tracking_uri)
+        uri = doing.tracking_uri
+        with answering_server(uri, f"no gate was decided; {AGAIN}"):
+            stored, promotion = promote_task(project, task, uri, doing.note)
         return Made(stored, {"rows": 1, "decision": promotion.model_dump(mode="json")})
 
     return Making(
@@ -65,8 +75,8 @@ def _promoted(project: ProjectConfig, task: str) -> Making:
         description="The gate, read again, and the champion alias moved if it is open.",
         kinds=frozenset({"mlflow"}),
         upstream=(f"{name}/served/registered_{task}", f"{name}/evaluated/{task}"),
-        code=CODE,
-        config={},
+        code=(*CODE, "nexus_pipeline/steps/gate.py"),
+        config=project.gate.model_dump(exclude_defaults=True),
         make=make,
     )
 
@@ -77,14 +87,17 @@ def _predicted(project: ProjectConfig, task: str) -> Making:
     def make(room: Workshop, doing: Doing) -> Made:
         from nexus_pipeline.steps.predict_batch import predict_batch, prediction_preview
 
-        stored = predict_batch(project, task, room.store, doing.tracking_uri, doing.day)
+        uri = doing.tracking_uri
+        with answering_server(uri, f"nothing was predicted; {AGAIN}"):
+            stored = predict_batch(project, task, room.store, uri, doing.day)
         shown = prediction_preview(project, task, doing.day)
         return Made(stored, {"rows": stored.rows, "preview": shown})
 
     def champion(tracking_uri: str) -> Mapping[str, str]:
         from nexus_pipeline.steps.predict_batch import champion_version
 
-        return {"champion": champion_version(project, task, tracking_uri)}
+        with answering_server(tracking_uri, f"who is champion is not known; {AGAIN}"):
+            return {"champion": champion_version(project, task, tracking_uri)}
 
     return Making(
         key=f"{name}/served/predictions_{task}",
@@ -109,4 +122,5 @@ def _predicted_daily(project: ProjectConfig, task: str) -> Making:
         upstream=(*latest.upstream, f"{name}/aligned/database", f"{name}/aligned/samples_{task}"),
         job=BATCH,
         daily_from=project.split.test_from,
+        reads=lambda room, days: prediction_reads(project, task, room, days),
     )

@@ -76,6 +76,8 @@ def as_metadata(shown: Mapping[str, Any]) -> dict[str, Any]:
                 metadata["dagster/column_lineage"] = _lineage(value)
             case "url":
                 metadata["tracking_run"] = dg.MetadataValue.url(value)
+            case "data_docs_url":
+                metadata[name] = dg.MetadataValue.url(value)
             case _:
                 metadata[name] = _plain(value)
     return metadata

@@ -1,1 +1,1 @@
-"""Where a model comes from: lineage of versions, what changed between two, the audit trail."""
+"""Where a model comes from: its lineage, what two versions do not share, and the audit trail."""

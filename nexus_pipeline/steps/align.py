@@ -85,7 +85,7 @@ def lay_cutoffs(project: ProjectConfig, task: str, store: Store) -> Stored:
     )
     table = plan.cutoffs_name(project, task)
     with store.write() as con:
-        first, last = first_time(con, recipe), _last_time(con, recipe)
+        first, last = first_time(con, recipe), last_time(con, recipe)
         if first is None or last is None:
             raise DataError("no table has a time, so nothing can be asked at one", table=task)
         select = cutoffs_select(plan.grid(project, task), first, last)
@@ -93,7 +93,7 @@ def lay_cutoffs(project: ProjectConfig, task: str, store: Store) -> Stored:
     return stored_table(store, f"aligned.{table}")
 
 
-def _last_time(con: duckdb.DuckDBPyConnection, recipe: Recipe) -> dt.datetime | None:
+def last_time(con: duckdb.DuckDBPyConnection, recipe: Recipe) -> dt.datetime | None:
     """Until when the data reaches: the latest time of the tables the entity's rows are in.
 
     A calendar may run on into the future; a window counts as closed only when every child table of

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from pydantic import Field
 
 from nexus_model.align.samples import Split
 from nexus_model.schema import Record
@@ -30,13 +31,18 @@ FLOW_SAMPLES = 256
 
 
 class Evaluation(Record):
-    """What serving needs to know of an evaluation."""
+    """What serving needs to know of an evaluation.
+
+    ``slices`` are the model's scores on parts of the validation samples, by ``segment = value``.
+    """
 
     metric: str
     artifact_sha256: str
     data_fingerprint: str
     commit: str
     by_split: dict[str, dict[str, float]]
+    slices: dict[str, float] = Field(default_factory=dict)
+    calibration_error: float | None = None
 
     def scores(self, split: str) -> dict[str, float]:
         """The primary metric of every model on a split."""
@@ -106,12 +112,8 @@ def evaluate_task(
     from nexus_model.serve.predictor import load_model
     from nexus_pipeline.steps.explain_task import TaskModel, segments_of
     from nexus_pipeline.steps.model_card import write_card
-    from nexus_pipeline.steps.report import (
-        Cost,
-        evaluate_predictions,
-        sliced,
-        write_report,
-    )
+    from nexus_pipeline.steps.report import Cost, evaluate_predictions, sliced, write_report
+    from nexus_pipeline.steps.report_ranking import slice_scores
 
     torch.set_num_threads(THREADS)
     recipe, splits = read_recipe(project, task), read_splits(task, store)
@@ -135,11 +137,13 @@ def evaluate_task(
         costs={name: Cost(**cost) for name, cost in costs.items()},
         background=_background(project, told, store, own, {**provenance, "git_commit": commit}),
     )
-    report = sliced(report, rows, own, segments_of(told))
+    segments = segments_of(told)
+    report = sliced(report, rows, own, segments)
     folder = evaluation_folder(project, task)
     page = write_report(folder, report)
     card = write_card(folder, artifact_folder(project, task) / FULL, project.card)
-    evaluation = _summary(project, task, report, commit)
+    scores = slice_scores(report.metric, own, rows[0], segments, within_B=splits[Split.VALIDATION])
+    evaluation = _summary(project, task, report, commit, scores)
     (folder / "evaluation.json").write_text(evaluation.model_dump_json(indent=1), encoding="utf-8")
     facts = {
         f"{split}_{report.metric}/{name}": score
@@ -224,13 +228,21 @@ def git_commit(root: Path) -> str:
 
 
 def _summary(
-    project: ProjectConfig, task: str, report: "EvaluationReport", commit: str
+    project: ProjectConfig,
+    task: str,
+    report: "EvaluationReport",
+    commit: str,
+    slices: dict[str, float],
 ) -> Evaluation:
     from nexus_model.artifact.archive import read_archive
 
     artifact = read_archive(artifact_folder(project, task) / FULL)
     raw = artifact.json("lineage.json").get("raw", {})
+    own = next(model for model in report.models if model.name == MODEL)
+    error = next((found.estimate for found in own.validation if found.metric == "ece"), None)
     return Evaluation(
+        slices=slices,
+        calibration_error=error,
         metric=report.metric,
         artifact_sha256=artifact.content_hash,
         data_fingerprint=fingerprint("raw", {}, raw),

@@ -47,6 +47,8 @@ def optimize_task(
     folder.mkdir(parents=True, exist_ok=True)
     metrics = trained_metrics(project, task, recipe.task.kind)
     metrics |= _card(project, task, store)
+    for left in folder.glob(".*.unfinished"):  # by a process that was killed
+        left.unlink()
     hashes = {}
     small = quantize_weights(weights, keep=stays_float)
     for name, tensors in ((FULL, weights), (SMALL, small)):

@@ -2,18 +2,27 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from nexus_model.schema import Record
+from nexus_pipeline.steps.intact import Known
 from nexus_pipeline.steps.stored import Stored
+
+UNFINISHED = "unfinished"
+_LOG = logging.getLogger(__name__)
 
 
 class MadeRecord(Record):
-    """One materialization: the fingerprint of its inputs and the reference to its output."""
+    """One materialization: the fingerprint of its inputs and the reference to its output.
+
+    What the fingerprint is of is kept too, so that lineage needs nothing but records: code version,
+    configuration, data versions by key of what it was made from, and the commit it was made at.
+    """
 
     key: str
     fingerprint: str
@@ -22,11 +31,17 @@ class MadeRecord(Record):
     tracking_run_id: str = ""
     seconds: float = 0.0
     shown: dict[str, Any] = Field(default_factory=dict)
+    code_version: str = ""
+    config: dict[str, Any] = Field(default_factory=dict)
+    upstream: dict[str, str] = Field(default_factory=dict)
+    commit: str = ""
+    made_at: str = ""
+    files: Known = Field(default_factory=dict)
 
     @property
     def data_version(self) -> str:
         """What downstream compares."""
-        return self.stored.sha256[:32]
+        return self.stored.sha256[:32] if self.fingerprint else UNFINISHED
 
 
 class Records:
@@ -36,9 +51,19 @@ class Records:
         self.folder = folder
 
     def read(self, key: str) -> MadeRecord | None:
-        """The last record of a key, or None."""
+        """The last record of a key, or None; a damaged one says nothing, so it is as none."""
         path = self._path(key)
-        return MadeRecord.model_validate_json(path.read_text("utf-8")) if path.is_file() else None
+        try:
+            return MadeRecord.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError:
+            _LOG.warning("%s is damaged: what it is of is made again", path)
+            return None
+
+    def unfinish(self, record: MadeRecord) -> None:
+        """What the record is of is about to be written over: until then it is of nothing."""
+        self.write(record.model_copy(update={"fingerprint": ""}))
 
     def write(self, record: MadeRecord) -> None:
         """Replace the record of its key, atomically."""
@@ -52,6 +77,12 @@ class Records:
         """Data version of every key that has a record."""
         found = {key: self.read(key) for key in keys}
         return {key: record.data_version for key, record in found.items() if record}
+
+    def days_of(self, key: str) -> tuple[str, ...]:
+        """Days a key has records of, in order."""
+        before = f"{key.replace('/', '.')}."
+        found = (path.stem.removeprefix(before) for path in self.folder.glob(f"{before}*.json"))
+        return tuple(sorted(found))
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key.replace('/', '.')}.json"

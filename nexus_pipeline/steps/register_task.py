@@ -5,12 +5,13 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nexus_model.schema import Record, TaskSpec
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps.align import read_recipe
 from nexus_pipeline.steps.evaluate_task import MODEL, read_evaluation
+from nexus_pipeline.steps.noting import Note
 from nexus_pipeline.steps.optimize_task import FULL, artifact_folder
 from nexus_pipeline.steps.predict_batch import latest_moment
 from nexus_pipeline.steps.serve_task import (
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 EXAMPLE_ROWS = 3
+AUDIT_HEAD = "audit_head"
 
 
 class Registration(Record):
@@ -37,22 +39,35 @@ class Registration(Record):
     name: str
     version: str
     artifact_sha256: str
+    parent_version: str = ""
 
 
-def register_task(
-    project: ProjectConfig, task: str, store: Store, run_id: str, uri: str, tags: Mapping[str, str]
-) -> Stored:
-    """Log the ``.nxf`` as a pyfunc under the run, register it, and alias it challenger."""
+class Registering(NamedTuple):
+    """Where a version is registered: the MLflow run, the server, the tags, and who is told."""
+
+    run_id: str
+    uri: str
+    tags: Mapping[str, str]
+    note: Note
+
+
+def register_task(project: ProjectConfig, task: str, store: Store, at: Registering) -> Stored:
+    """Log the ``.nxf`` as a pyfunc under the run, register it, and alias it challenger.
+
+    It is noted before, so that there is no version the audit trail does not know, and after, with
+    its number; the version keeps where the trail stood then.
+    """
     import mlflow
     from mlflow import MlflowClient
 
     evaluation = read_evaluation(project, task)
     recipe, frames = read_recipe(project, task), raw_frames(project, task, store)
-    name, client = model_name(project, task), MlflowClient(tracking_uri=uri)
-    own = {**tags, **_version_tags(project, task)}
+    name, client = model_name(project, task), MlflowClient(tracking_uri=at.uri)
+    about = _version_tags(project, task)
+    at.note("registering", {"model": name, **about})
     moment = latest_moment(recipe, store)
     cutoff = {"cutoff": "" if moment is None else moment.isoformat()}
-    with tracking_at(uri), mlflow.start_run(run_id=run_id), _without_hints():
+    with tracking_at(at.uri), mlflow.start_run(run_id=at.run_id), _without_hints():
         logged = mlflow.pyfunc.log_model(
             name="model",
             python_model=str(Path(__file__).parents[1] / "served_model.py"),
@@ -65,15 +80,27 @@ def register_task(
         mlflow.log_metrics(_version_metrics(project, task))
     # A run that logs a model is ended by its context; the tracker ends it again, later.
     version = str(logged.registered_model_version)
+    parent = str(client.get_registered_model(name).aliases.get(CHAMPION) or "")
+    stands = at.note(
+        "registered", {"model": name, "version": version, "parent_version": parent, **about}
+    )
+    own = {**at.tags, **about, "parent_version": parent, AUDIT_HEAD: stands}
     for key, value in own.items():
         client.set_model_version_tag(name, version, key, value)
-    parent = client.get_registered_model(name).aliases.get(CHAMPION)
-    client.set_model_version_tag(name, version, "parent_version", str(parent or ""))
     client.set_registered_model_alias(name, CHALLENGER, version)
     registration = Registration(
-        name=name, version=version, artifact_sha256=evaluation.artifact_sha256
+        name=name,
+        version=version,
+        artifact_sha256=evaluation.artifact_sha256,
+        parent_version=parent,
     )
     return written(project, task, "registration", registration)
+
+
+def read_registration(project: ProjectConfig, task: str) -> Registration:
+    """What was registered last."""
+    path = project.stage_folder("served", task) / "registration.json"
+    return Registration.model_validate_json(path.read_text(encoding="utf-8"))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The model registry as a production team uses it: list, compare, promote, roll back.
+"""The model registry as a production team uses it: list, promote, roll back.
 
 Aliases say who is champion; tags of a version say where it comes from, whether its gate was open,
 and whom it took over from, so that there is always a way back.
@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nexus_model.schema import ArtifactError, ConfigurationError, Record
-from nexus_pipeline.steps.serve_task import BEFORE, CHAMPION, GATE, Gate, move_champion
+from nexus_pipeline.steps.gate import Gate
+from nexus_pipeline.steps.noting import Note
+from nexus_pipeline.steps.serve_task import BEFORE, CHAMPION, GATE, move_champion
 from nexus_pipeline.tracking import tracking_at
+from nexus_pipeline.tracking.server import answering_server
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,6 +31,7 @@ class RegisteredVersion(Record):
     tags: dict[str, str]
     metrics: dict[str, float]
     parameters: dict[str, str]
+    run_id: str = ""
 
     @property
     def state(self) -> str:
@@ -45,17 +49,6 @@ class RegisteredVersion(Record):
         return "passed" if self.gate.passed else "refused"
 
 
-class Difference(Record):
-    """What two versions do not share, by what it is about; a value a version lacks is None."""
-
-    name: str
-    first: str
-    second: str
-    lineage: dict[str, tuple[str | None, str | None]]
-    metrics: dict[str, tuple[float | None, float | None]]
-    parameters: dict[str, tuple[str | None, str | None]]
-
-
 def versions(client: "MlflowClient", name: str) -> tuple[RegisteredVersion, ...]:
     """Every version, the newest first.
 
@@ -68,27 +61,14 @@ def versions(client: "MlflowClient", name: str) -> tuple[RegisteredVersion, ...]
     return tuple(sorted(described, key=lambda one: int(one.version), reverse=True))
 
 
-def compare(client: "MlflowClient", name: str, first: str, second: str) -> Difference:
-    """What changed from one version to another: data, code, configuration, metrics."""
-    one, other = (_version(client, name, version) for version in (first, second))
-    return Difference(
-        name=name,
-        first=one.version,
-        second=other.version,
-        lineage=_changed(one.tags, other.tags),
-        metrics=_changed(one.metrics, other.metrics),
-        parameters=_changed(one.parameters, other.parameters),
-    )
-
-
-def promote(client: "MlflowClient", name: str, version: str) -> RegisteredVersion:
-    """Make a version champion whose own gate was open.
+def promote(client: "MlflowClient", name: str, version: str, note: Note) -> RegisteredVersion:
+    """Make a version champion whose own gate was open; it is noted before it is done.
 
     Raises:
         ConfigurationError: there is no such version, or its gate was not open, or the gate was of
             another version or artifact.
     """
-    asked = _version(client, name, version)
+    asked = find_version(client, name, version)
     gate, said = asked.gate, f"{name} version {asked.version} is not promoted"
     if gate is None:
         raise ConfigurationError(f"{said}: it has passed no gate; `nexusflow train` judges it")
@@ -99,12 +79,15 @@ def promote(client: "MlflowClient", name: str, version: str) -> RegisteredVersio
         raise ConfigurationError(f"{said}: {told}")
     champion = _registered(client, name).aliases.get(CHAMPION)
     if champion is None or str(champion) != asked.version:
-        move_champion(client, name, asked.version, None if champion is None else str(champion))
-    return _version(client, name, version)
+        before = None if champion is None else str(champion)
+        decided = {"reason": f"asked for by a person; {gate.reason}", "decision": "promote"}
+        note("promoted", {**_identity(asked), **decided, "champion_before": before or ""})
+        move_champion(client, name, asked.version, before)
+    return find_version(client, name, version)
 
 
-def roll_back(client: "MlflowClient", name: str) -> RegisteredVersion:
-    """Make the version champion that the present champion took over from.
+def roll_back(client: "MlflowClient", name: str, note: Note) -> RegisteredVersion:
+    """Make the version champion that the present champion took over from; noted, then done.
 
     Raises:
         ConfigurationError: there is no champion, nobody was champion before it, or that version is
@@ -116,10 +99,22 @@ def roll_back(client: "MlflowClient", name: str) -> RegisteredVersion:
     before = client.get_model_version(name, str(champion)).tags.get(BEFORE)
     if not before:
         raise ConfigurationError(f"{name}: nobody was champion before version {champion}")
-    former = _version(client, name, before)
+    former = find_version(client, name, before)
+    decided = {"reason": "asked for by a person", "decision": "roll back"}
+    note("rolled_back", {**_identity(former), **decided, "champion_before": str(champion)})
     client.set_registered_model_alias(name, CHAMPION, former.version)
     client.set_model_version_tag(name, str(champion), "rolled_back", _now())
-    return _version(client, name, former.version)
+    return find_version(client, name, former.version)
+
+
+def _identity(version: RegisteredVersion) -> dict[str, str]:
+    """What the audit trail says of a version."""
+    tags = ("artifact_sha256", "data_fingerprint", "git_commit")
+    return {
+        "model": version.name,
+        "version": version.version,
+        **{name: version.tags.get(name, "") for name in tags},
+    }
 
 
 def fetch_artifact(name: str, version: str, uri: str, folder: Path) -> Path:
@@ -134,7 +129,7 @@ def fetch_artifact(name: str, version: str, uri: str, folder: Path) -> Path:
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     asked = f"models:/{name}/{version}"
     try:
-        with tracking_at(uri):
+        with answering_server(uri, "nothing was fetched"), tracking_at(uri):
             mlflow.artifacts.download_artifacts(artifact_uri=asked, dst_path=str(folder))
     except (MlflowException, OSError) as error:
         raise ArtifactError(f"{asked} cannot be fetched") from error
@@ -155,8 +150,12 @@ def _registered(client: "MlflowClient", name: str) -> Any:
         raise ConfigurationError(f"no model {name!r} is registered; {told}") from error
 
 
-def _version(client: "MlflowClient", name: str, version: str) -> RegisteredVersion:
-    """A version by its number, or by an alias."""
+def find_version(client: "MlflowClient", name: str, version: str) -> RegisteredVersion:
+    """A version by its number, or by an alias.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
     found = {one.version: one for one in versions(client, name)}
     by_alias = {alias: one for one in found.values() for alias in one.aliases}
     if version not in found | by_alias:
@@ -179,13 +178,8 @@ def _described(client: "MlflowClient", version: Any, aliases: dict[str, Any]) ->
         tags=tags,
         metrics={} if run is None else dict(run.data.metrics),
         parameters={} if run is None else dict(run.data.params),
+        run_id=version.run_id or "",
     )
-
-
-def _changed(one: dict[str, Any], other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    names = sorted(one.keys() | other.keys())
-    pairs = {name: (one.get(name), other.get(name)) for name in names}
-    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def _now() -> str:

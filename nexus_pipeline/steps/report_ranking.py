@@ -6,10 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nexus_model.evaluate.bootstrap import interval
+from nexus_model.evaluate.metrics import measure
 from nexus_pipeline.steps.report_facts import Confusion, Line, Ranking, Slice, Spread
 
 Array = NDArray[np.float64]
 MOST_POINTS, FEWEST_ROWS, MOST_SLICES, BINS, DRAWS = 120, 20, 14, 25, 300
+FEWEST_JUDGED, MOST_JUDGED = 100, 40
 
 
 def ranking(said: Mapping[str, Array], label: Array) -> Ranking | None:
@@ -86,3 +88,25 @@ def slices(
                 mean = float(label[inside].mean())
                 found.append(Slice(name=name, value=str(value), found=measured, label_mean=mean))
     return tuple(found)
+
+
+def slice_scores(
+    metric: str,
+    said: Array,
+    label: Array,
+    segments: Mapping[str, NDArray[np.str_]],
+    within_B: NDArray[np.intp],
+) -> dict[str, float]:
+    """The metric of some samples by ``segment = value``, where there are enough of them and it is
+    defined.
+    """
+    found: dict[str, float] = {}
+    for name, of_row in segments.items():
+        for value in np.unique(of_row[within_B]):
+            inside_B = within_B[of_row[within_B] == value]
+            if len(inside_B) < FEWEST_JUDGED or len(found) >= MOST_JUDGED:
+                continue
+            score = measure(metric, said[inside_B], label[inside_B])
+            if np.isfinite(score):
+                found[f"{name} = {value}"] = score
+    return found

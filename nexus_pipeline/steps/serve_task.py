@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_model.align.relate import quoted
 from nexus_model.align.samples import Split
-from nexus_model.evaluate.metrics import Direction, direction_of
 from nexus_model.schema import ConfigurationError, Record
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps.align import read_recipe
-from nexus_pipeline.steps.evaluate_task import MODEL, read_evaluation
+from nexus_pipeline.steps.evaluate_task import read_evaluation
+from nexus_pipeline.steps.gate import Gate, open_gate
+from nexus_pipeline.steps.noting import Note
 from nexus_pipeline.steps.optimize_task import FULL, artifact_folder
 from nexus_pipeline.steps.stored import Stored, relative
 from nexus_pipeline.steps.tokenize_task import open_tensors_of, read_splits
@@ -21,20 +22,6 @@ if TYPE_CHECKING:
 
 CHALLENGER, CHAMPION = "challenger", "champion"
 GATE, BEFORE = "gate", "champion_before"
-ENTITY_BASELINES = ("majority_or_mean", "entity_last", "entity_mean")
-
-
-class Gate(Record):
-    """May this version become champion, and why; decided on validation data only."""
-
-    version: str
-    artifact_sha256: str
-    metric: str
-    score: float
-    rival: str
-    rival_score: float
-    passed: bool
-    reason: str
 
 
 class Promotion(Record):
@@ -94,37 +81,13 @@ def read_promotion(project: ProjectConfig, task: str) -> "Promotion":
     return Promotion.model_validate_json(path.read_text(encoding="utf-8"))
 
 
-def open_gate(project: ProjectConfig, task: str, version: str, champion: Gate | None) -> Gate:
-    """Decide on validation data: better than per-entity baselines, not worse than the champion.
+def promote_task(
+    project: ProjectConfig, task: str, uri: str, note: Note
+) -> tuple[Stored, Promotion]:
+    """Move the champion alias to the challenger if its own gate, read again here, is open.
 
-    Test results are never read here.
+    The decision and the move are noted before they are done: what cannot be noted is not done.
     """
-    evaluation = read_evaluation(project, task)
-    metric = evaluation.metric
-    scores = evaluation.scores("validation")
-    sign = 1 if direction_of(metric) is Direction.MAX else -1
-    mine = scores[MODEL]
-    rivals = {name: scores[name] for name in ENTITY_BASELINES if name in scores}
-    rival = max(rivals, key=lambda name: sign * rivals[name])
-    passed, reason = sign * mine > sign * rivals[rival], f"beats {rival} on validation"
-    if not passed:
-        reason = f"does not beat {rival} on validation"
-    elif champion is not None and sign * mine < sign * champion.score:
-        passed, reason = False, f"worse on validation than champion version {champion.version}"
-    return Gate(
-        version=version,
-        artifact_sha256=evaluation.artifact_sha256,
-        metric=metric,
-        score=mine,
-        rival=rival,
-        rival_score=rivals[rival],
-        passed=passed,
-        reason=reason,
-    )
-
-
-def promote_task(project: ProjectConfig, task: str, uri: str) -> tuple[Stored, Promotion]:
-    """Move the champion alias to the challenger if its own gate, read again here, is open."""
     from mlflow import MlflowClient
 
     client, name = MlflowClient(tracking_uri=uri), model_name(project, task)
@@ -138,12 +101,17 @@ def promote_task(project: ProjectConfig, task: str, uri: str) -> tuple[Stored, P
         )
         return written(project, task, "promotion", promotion), promotion
     rival = None if champion is None else Gate.model_validate_json(champion.tags[GATE])
-    gate = open_gate(project, task, version, rival)
+    gate = open_gate(read_evaluation(project, task), version, rival, project.gate)
     if challenger.tags.get("artifact_sha256") != gate.artifact_sha256:
         told = "the evaluation is of another artifact than the registered version"
         gate = gate.model_copy(update={"passed": False, "reason": told})
+    decided = {"model": name, "decision": "open" if gate.passed else "closed"}
+    note("gate", {**decided, **gate.model_dump(mode="json")})
     client.set_model_version_tag(name, version, GATE, gate.model_dump_json())
     if gate.passed:
+        moved = {"version": version, "champion_before": before or "", "reason": gate.reason}
+        moved |= {"decision": "promote", "artifact_sha256": gate.artifact_sha256}
+        note("promoted", {"model": name, **moved})
         move_champion(client, name, version, before)
     promotion = Promotion(
         version=version,

@@ -42,11 +42,10 @@ def aligned_view(store: Store, database: DatabaseSpec) -> Iterator[duckdb.DuckDB
 
     The store is attached for reading only; temporary tables go to memory.
     """
-    path = str(store.path).replace("'", "''")
     con = duckdb.connect()
     try:
         con.execute("set threads = 2")
-        con.execute(f"attach '{path}' as stored (read_only)")
+        store.attach(con, "stored")
         con.execute("create schema aligned")
         linked = {table.name: len(table.foreign_keys) for table in database.tables}
         found = con.sql(

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,7 +47,7 @@ def train_task(
 
     from nexus_model.train.batch_size import training_steps
     from nexus_model.train.loop import fit, new_state, refit
-    from nexus_model.train.state import load_state, save_state
+    from nexus_model.train.state import save_state
 
     torch.set_num_threads(THREADS)
     recipe, splits = read_recipe(project, task), read_splits(task, store)
@@ -64,8 +64,7 @@ def train_task(
         size = _batch_size(project, known, steps, model.config, largest)
         config = config.model_copy(update={"batch_size": size})
     state = new_state(model, config)
-    if load_state(checkpoint, state, config):
-        progress.line(f"trained/{task}: resumed at epoch {state.progress.next_epoch}")
+    _resume(checkpoint, state, config, lambda told: progress.line(f"trained/{task}: {told}"))
     watch = progress.training(task, metric.name, config.epochs, len(train_B))
     look = attention_log(project, task, tensors, validation_B)
 
@@ -92,9 +91,21 @@ def train_task(
         state = new_state(beginning(project, task, progress, FINAL), config)
         model = refit(state, tensors, every_B, goal, config, epochs, watch.again).model
     stored = _write_model(project, task, model, chosen, config)
-    checkpoint.unlink()
+    _forget(checkpoint.parent)
     best = {f"validation_{metric.name}": float(chosen.best_score or np.nan)}
     return stored.model_copy(update={"rows": len(train_B), "facts": {**best, **stored.facts}})
+
+
+def _resume(
+    checkpoint: Path, state: "TrainState", config: TrainingConfig, say: Callable[[str], None]
+) -> None:
+    """Go on from a checkpoint, if one is there that is whole and of this training."""
+    from nexus_model.train.state import load_state
+
+    if load_state(checkpoint, state, config):
+        say(f"resumed at epoch {state.progress.next_epoch}")
+    elif checkpoint.is_file():
+        say("started anew: the checkpoint is damaged or of another model")
 
 
 def fit_silently(
@@ -189,7 +200,7 @@ def _batch_size(
     from nexus_model.train.batch_size import BatchSizeReport, configuration_hash, find_batch_size
 
     key = f"{configuration_hash(project.training, model)}:{largest}"
-    found = json.loads(known.read_text(encoding="utf-8")) if known.is_file() else {}
+    found = _measured(known)
     if key not in found:
         budget = int(project.training.memory_budget_mb * 1e6)
         report = find_batch_size(steps, budget, largest)
@@ -197,6 +208,22 @@ def _batch_size(
         known.write_text(json.dumps({**found, key: report.model_dump()}), encoding="utf-8")
         return report.batch_size
     return BatchSizeReport.model_validate(found[key]).batch_size
+
+
+def _measured(known: Path) -> dict[str, Any]:
+    """Batch sizes that were measured; none if the file was cut off."""
+    try:
+        found: dict[str, Any] = json.loads(known.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found
+
+
+def _forget(checkpoints: Path) -> None:
+    """Remove the checkpoints, also those of trainings that were killed and never went on."""
+    for suffix in ("*.safetensors", "*.partial"):
+        for left in checkpoints.glob(suffix):
+            left.unlink()
 
 
 def _write_judged(

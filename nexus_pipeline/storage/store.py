@@ -6,7 +6,7 @@ steps, because doubling waits starve the unlucky one.
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from nexus_model.schema import DataError, NexusError
-from nexus_pipeline.storage.names import quote_table
+from nexus_pipeline.storage.names import literal, quote, quote_table
 from nexus_pipeline.storage.tables import (
     Frame,
     append_table,
@@ -141,24 +141,42 @@ class Store:
         except duckdb.ConnectionException:
             return self._connect(read_only=False)
 
+    def attach(self, connection: duckdb.DuckDBPyConnection, name: str) -> None:
+        """Show the store, for reading only, to a connection of another database.
+
+        Raises:
+            DataError: the file cannot be opened.
+            StoreLockedError: another process went on writing.
+        """
+        asked = f"ATTACH {literal(str(self.path))} AS {quote(name)} (READ_ONLY)"
+        self._when_free(lambda: connection.execute(asked), read_only=False)
+
     def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        def connect() -> duckdb.DuckDBPyConnection:
+            return duckdb.connect(str(self.path), read_only, self._settings)
+
+        connection = self._when_free(connect, read_only=read_only)
+        connection.execute("SET TimeZone = 'UTC'")
+        return connection
+
+    def _when_free(
+        self, open_: Callable[[], duckdb.DuckDBPyConnection], *, read_only: bool
+    ) -> duckdb.DuckDBPyConnection:
         give_up_at = time.monotonic() + self.lock_timeout_s
         while True:
             held_by: duckdb.Error
             try:
-                connection = duckdb.connect(str(self.path), read_only, self._settings)
+                return open_()
             except duckdb.IOException as error:
                 if _LOCKED not in str(error):
                     told = str(error).splitlines()[0]
+                    told += "; if it is damaged, remove it: everything in it is made again"
                     raise DataError(f"cannot be opened: {told}", table=str(self.path)) from error
                 held_by = error
             except duckdb.ConnectionException as error:
                 if read_only:
                     raise
                 held_by = error
-            else:
-                connection.execute("SET TimeZone = 'UTC'")
-                return connection
             if time.monotonic() >= give_up_at:
                 raise self._locked(held_by) from held_by
             time.sleep(_SHORTEST_WAIT_S + _jitter() * (_LONGEST_WAIT_S - _SHORTEST_WAIT_S))

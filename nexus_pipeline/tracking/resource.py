@@ -16,6 +16,9 @@ class TrackerResource(ConfigurableResource[Tracker]):
     ui_url: str = Field(
         default="http://127.0.0.1:5000", description="where the MLflow UI is served"
     )
+    dagster_url: str = Field(
+        default="http://127.0.0.1:3000", description="where the Dagster UI is served"
+    )
 
     def tracker(self) -> Tracker:
         """The tracker behind this resource."""

@@ -42,6 +42,10 @@ def described(found: dg.Definitions) -> dict[str, Any]:
         },
         "jobs": [job.name for job in found.jobs or ()],
         "schedules": {s.name: s.default_status.value for s in found.schedules or ()},
+        "sensors": {s.name: s.default_status.value for s in found.sensors or ()},
+        "made by themselves": sorted(
+            spec.key.to_user_string() for spec in specs if spec.automation_condition is not None
+        ),
     }
 
 
@@ -71,24 +75,25 @@ def test_every_asset_says_what_it_is_and_which_code_makes_it(found):
     assert bare == []
 
 
-def test_retraining_waits_until_somebody_starts_it(found):
-    assert [s.default_status for s in found.schedules] == [dg.DefaultScheduleStatus.STOPPED]
-
-
 TASKS = ("position", "dnf", "top3")
-DAILY = {AssetKey(["f1", "served", f"predictions_daily_{task}"]) for task in TASKS}
+DAILY = {
+    AssetKey(["f1", *where.split("/")])
+    for task in TASKS
+    for where in (f"served/predictions_daily_{task}", f"aligned/labels_daily_{task}")
+}
 
 
-def test_the_schedule_asks_for_a_run_of_everything_but_single_days(found):
-    [schedule] = found.schedules
+def test_the_schedule_asks_for_a_run_of_everything_but_single_days(found, tmp_path):
+    schedule = next(s for s in found.schedules if s.name == "f1_retraining")
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 3 * * 1", "UTC")
     job = found.resolve_job_def(schedule.job_name)
     every = {spec.key for spec in found.resolve_all_asset_specs()}
     assert set(job.asset_layer.selected_asset_keys) == every - DAILY
     assert every >= DAILY
-    with dg.DagsterInstance.ephemeral() as instance:
-        context = dg.build_schedule_context(instance, repository_def=found.get_repository_def())
-        assert len(schedule.evaluate_tick(context).run_requests) == 1
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        repository = found.get_repository_def()
+        with dg.build_schedule_context(instance, repository_def=repository) as context:
+            assert len(schedule.evaluate_tick(context).run_requests) == 1
 
 
 def test_an_ablation_that_is_asked_for_stands_aside_of_everything():

@@ -84,6 +84,13 @@ split:
   seed: 3
 alignment: {max_depth: 1, max_rows: 7, paths: [[orders]], label_history: false}
 tokenization: {numerical: quantile}
+validation:
+  range_margin: 0.2
+  volume_margin: 0.2
+  most_values: 9
+  newest_behind: now
+  too_good: 0.9
+  accepted_leaks: [{name: orders.state, reason: known when the order is placed}]
 architecture:
   global_embed_dim: 32
   refinement_iterations: 1
@@ -134,7 +141,14 @@ training:
     plateau_patience: 3
   refit: true
   seed: 1
-mlops: {experiment_name: shops, log_attention_patterns: true, attention_every: 2}
+mlops:
+  experiment_name: shops
+  log_attention_patterns: true
+  attention_every: 2
+  logging_provider: wandb
+  system_metrics: false
+gate: {margin: 0.01, minimum: 0.6, slice_loss: 0.05, calibration_error: 0.2}
+automation: {executor: multiprocess, look_every_s: 30, settled_s: 1, keep_versions: 3}
 ensemble: {seeds: 3, judged_seeds: 1}
 optimization:
   stages: prune, finetune
@@ -149,6 +163,19 @@ raw_folder: data/elsewhere
 schedule: {cron: "0 4 * * *", timezone: Europe/Berlin}
 pretraining: {epochs: 2, hidden_share: 0.2, lr: 0.01, label_shares: [0.5, 1.0]}
 ablation: {seeds: 2, groups: "blocks, tables", epochs: 4}
+monitoring:
+  window_days: 7
+  reference_days: 90
+  most_rows: 500
+  alpha: 0.05
+  psi: 0.3
+  ks: 0.2
+  cramers_v: 0.2
+  missing: 0.1
+  auroc: 0.7
+  volume: 3
+  novelty: 0.1
+  metric: 0.2
 card:
   {intended_use: calls, limits: new shops, ethics: none harmed, not_for: credit, owner: us}
 """

@@ -361,6 +361,8 @@ def test_an_evaluation_of_another_artifact_opens_no_gate(copied: Shop) -> None:
     path.write_text(other.model_dump_json())
     client = copied.tracker.client
     client.delete_registered_model_alias("shop-churned", "champion")
-    _, promotion = serve_task.promote_task(copied.project, "churned", copied.tracker.uri)
+    _, promotion = serve_task.promote_task(
+        copied.project, "churned", copied.tracker.uri, lambda what, facts: ""
+    )
     assert promotion.champion_after is None
     assert "another artifact" in promotion.reason
