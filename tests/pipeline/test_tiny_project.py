@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from nexus_model import load_model
 from nexus_pipeline import cli
 from nexus_pipeline.defs.making import STAGES
-from nexus_pipeline.steps import serve_task
+from nexus_pipeline.steps import gate, serve_task
 from nexus_pipeline.steps.evaluate_task import Evaluation
 from nexus_pipeline.tracking import tracking_at
 from tests.pipeline.conftest import (
@@ -346,7 +346,7 @@ def test_a_model_that_beats_nobody_is_not_served(copied: Shop) -> None:
     copied.say("epochs: 3", "epochs: 1")
     copied.say("lr: 0.01", "lr: 0.0000001")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(serve_task, "ENTITY_BASELINES", ("lightgbm_aggregates",))
+        patch.setattr(gate, "ENTITY_BASELINES", ("lightgbm_aggregates",))
         code, output = train(copied)
     assert code == 0, output
     assert "champion none (does not beat lightgbm_aggregates on validation)" in output
