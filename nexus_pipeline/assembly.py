@@ -28,7 +28,7 @@ from nexus_pipeline.defs.tokenized import tokenized_checks, tokenized_makings
 from nexus_pipeline.defs.trained import trained_checks, trained_makings
 from nexus_pipeline.defs.validated import validated_checks, validated_makings
 from nexus_pipeline.project import ProjectConfig
-from nexus_pipeline.schedules import asset_job
+from nexus_pipeline.jobs import asset_job
 
 
 def all_makings(project: ProjectConfig) -> list[Making]:

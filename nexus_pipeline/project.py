@@ -4,20 +4,18 @@ Relative paths are relative to the folder of the YAML file, the project's root. 
 ``dbt_like_sql/<project_name>/`` (SQL models) and ``data/<stage>/<project_name>/`` (what is made).
 """
 
-import datetime as dt
 import difflib
 import hashlib
 import importlib.util
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from nexus_model.schema import ConfigurationError, ForeignKey, Record, TaskKind
-from nexus_model.tokenize.statistics import NumericalScaling
 from nexus_pipeline.settings.ablation import AblationConfig
 from nexus_pipeline.settings.architecture import ArchitectureConfig
 from nexus_pipeline.settings.automation import AutomationConfig
@@ -25,83 +23,17 @@ from nexus_pipeline.settings.card import CardConfig
 from nexus_pipeline.settings.dataset import DatasetConfig
 from nexus_pipeline.settings.ensemble import EnsembleConfig
 from nexus_pipeline.settings.gate import GateConfig
+from nexus_pipeline.settings.mlops import MlopsConfig, ScheduleConfig
 from nexus_pipeline.settings.monitoring import MonitoringConfig
 from nexus_pipeline.settings.names import DEFAULT_FILE, Names, plain_name
 from nexus_pipeline.settings.optimization import OptimizationConfig
 from nexus_pipeline.settings.pretraining import PretrainingConfig
+from nexus_pipeline.settings.samples import AlignmentConfig, SplitConfig, TokenizationConfig
 from nexus_pipeline.settings.task import TargetConfig, TaskConfig, check_origins
 from nexus_pipeline.settings.training import TrainingConfig
 from nexus_pipeline.settings.validation import ValidationConfig
 
 BUILT_IN_ENCODERS = ("standard", "mlp", "ft_transformer", "tabnet", "timeseries", "text")
-
-
-class SplitConfig(Record):
-    """By time (two dates) or, for a static task, by entity (two shares and a seed)."""
-
-    validation_from: dt.date | None = None
-    test_from: dt.date | None = None
-    most_cutoffs: int | None = Field(
-        None, gt=0, description="of validation and of test, the earliest; all if unset"
-    )
-    most_training_samples: int | None = Field(
-        None, gt=0, description="of a task in time, drawn by a hash of entity and cutoff"
-    )
-    validation_size: float = Field(0.2, gt=0, lt=1)
-    test_size: float = Field(0.2, gt=0, lt=1)
-    seed: int = 0
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if (self.validation_from is None) != (self.test_from is None):
-            raise ValueError("validation_from and test_from must be given together")
-        if self.validation_from and self.test_from and self.validation_from >= self.test_from:
-            raise ValueError("validation_from must be before test_from")
-        if self.validation_size + self.test_size >= 1:
-            raise ValueError("validation_size + test_size must be under 1")
-        return self
-
-
-class AlignmentConfig(Record):
-    """How far from the entity rows are gathered, and how many."""
-
-    max_depth: int = Field(2, ge=1, le=4, description="foreign keys crossed from the entity")
-    max_rows: int = Field(32, gt=0, description="newest rows per sample and path")
-    paths: tuple[tuple[str, ...], ...] = Field(
-        (), description="further paths, each a list of tables starting at the entity's child"
-    )
-    label_history: bool = Field(default=True, description="closed label windows are a child table")
-
-
-class TokenizationConfig(Record):
-    """How cells become numbers."""
-
-    numerical: NumericalScaling = Field(
-        NumericalScaling.STANDARD, description="standard, or quantile for heavy tails"
-    )
-
-
-class MlopsConfig(Record):
-    """Where runs and models are recorded."""
-
-    experiment_name: str | None = Field(None, description="of MLflow; project_name if unset")
-    log_attention_patterns: bool = Field(
-        default=False, description="pictures of attention between tables while training"
-    )
-    attention_every: int = Field(1, gt=0, description="epochs from one picture to the next")
-    logging_provider: Literal["mlflow", "wandb"] = Field(
-        "mlflow", description="wandb: Weights & Biases beside MLflow, which registers models"
-    )
-    system_metrics: bool = Field(
-        default=True, description="processor, memory, disk and network while models are trained"
-    )
-
-
-class ScheduleConfig(Record):
-    """When the retraining job runs, once somebody starts it."""
-
-    cron: str = Field("0 3 * * 1", description="minute, hour, day, month, weekday")
-    timezone: str = "UTC"
 
 
 class ProjectConfig(Record):
