@@ -157,3 +157,21 @@ def copied(made: Shop, tmp_path: Path) -> Shop:
 def fresh(tmp_path: Path) -> Shop:
     """A shop nobody has run yet."""
     return small_shop(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite store; migrations take seconds, a copy does not."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    assert Tracker(path, "template").client.get_experiment_by_name("template") is None
+    return path
+
+
+@pytest.fixture
+def tracker(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:
+    """A tracker of nothing yet, which waits for nobody long."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(empty_database, tmp_path / "runs.db")
+    return Tracker(tmp_path / "runs.db", "f1")

@@ -1,7 +1,6 @@
 """One MLflow run per materialization, opened and closed inside, nested under its Dagster run."""
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,22 +10,6 @@ from nexus_pipeline.tracking.resource import TrackerResource
 
 # MLflow 3.17 asks SQLAlchemy 2.1 for a loader strategy that it deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated SQLite store; migrations take seconds, a copy does not."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    assert Tracker(path, "template").client.get_experiment_by_name("template") is None
-    return path
-
-
-@pytest.fixture
-def tracker(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.chdir(tmp_path)
-    shutil.copy(empty_database, tmp_path / "runs.db")
-    return Tracker(tmp_path / "runs.db", "f1")
 
 
 def test_a_run_is_finished_and_nested_under_its_dagster_run(tracker: Tracker) -> None:

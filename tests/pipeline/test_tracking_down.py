@@ -28,22 +28,6 @@ TAGS = {DAGSTER_RUN: "dagster-1", ASSET: "f1/trained/dnf", FINGERPRINT: "f" * 8}
 GONE = "http://127.0.0.1:9"
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated SQLite store; migrations take seconds, a copy does not."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    assert Tracker(path, "template").client.get_experiment_by_name("template") is None
-    return path
-
-
-@pytest.fixture
-def tracker(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    shutil.copy(empty_database, tmp_path / "runs.db")
-    return Tracker(tmp_path / "runs.db", "f1")
-
-
 class Down:
     """Lets so many requests of the tracker through, and is down from then on, until it is up."""
 
