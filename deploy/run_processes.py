@@ -30,6 +30,7 @@ LOOK_S = 0.3
 LONGEST_PAUSE_S = 60.0
 ENTRYPOINTS = {
     "prom/prometheus": "prometheus",
+    "prom/node-exporter": "prometheus-node-exporter",
     "grafana/grafana": "grafana",
     "postgres": "postgres",
 }

@@ -27,7 +27,7 @@ KEYS = {
     "environment", "volumes", "networks", "ports", "expose", "depends_on", "healthcheck", "secrets",
 }  # fmt: skip
 LENGTH = re.compile(r"\d+(ms|s|m|h)")
-IMAGE = re.compile(r"[a-z/]+:v?\d+\.\d+(\.\d+)?(-[a-z]+)?")
+IMAGE = re.compile(r"[a-z/-]+:v?\d+\.\d+(\.\d+)?(-[a-z]+)?")
 SECRET = re.compile(r"PASSWORD|TOKEN|SECRET|STORE_URI")
 NOT_PASSED_ON = {"POSTGRES_PASSWORD"}
 

@@ -57,7 +57,8 @@ def test_configuration_is_copied_with_this_machines_places(places) -> None:
     file = places.folders(prometheus)["/etc/prometheus/prometheus.yml"]
     told = yaml.safe_load(file.read_text())
     assert told["global"] == {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    [job] = told["scrape_configs"]
+    job, drift = told["scrape_configs"]
+    assert drift["static_configs"][0]["targets"] == [f"127.0.0.1:{places.port('drift')}"]
     assert job["static_configs"][0]["targets"] == [f"127.0.0.1:{places.port('api')}"]
     assert job["authorization"]["credentials_file"] == str(places.state / "secrets/serve_token")
     assert all(Path(name).is_file() for name in told["rule_files"])

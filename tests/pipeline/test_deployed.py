@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import signal
 import subprocess
 import time
 import urllib.error
@@ -25,6 +26,7 @@ from tests.serving.conftest import until
 PROGRAMS = {
     "postgresql": (postgres_programs() / "initdb").exists(),
     "prometheus": shutil.which("prometheus") is not None,
+    "prometheus-node-exporter": shutil.which("prometheus-node-exporter") is not None,
 }
 ABSENT = sorted(name for name, is_there in PROGRAMS.items() if not is_there)
 pytestmark = [
@@ -33,7 +35,7 @@ pytestmark = [
     pytest.mark.skipif(bool(ABSENT), reason=f"not installed (apt-get install): {ABSENT}"),
 ]
 SERVED = ("registered_churned", "champion_churned", "predictions_churned")
-FIRST = ("postgres", "mlflow", "code", "dagster", "prometheus")
+FIRST = ("postgres", "mlflow", "code", "dagster", "prometheus", "drift")
 ALL = (*FIRST, "daemon", "api")
 LAUNCH = """
 mutation Launch($params: ExecutionParams!) {
@@ -197,8 +199,20 @@ def test_every_query_of_the_dashboard_returns_data(deployed: Deployed) -> None:
 def test_prometheus_took_the_rules_and_scrapes_with_the_token(deployed: Deployed) -> None:
     url = deployed.processes.places.url("prometheus")
     until(lambda: deployed.asked('up{job="nexusflow"}') == [1.0], 30)
-    [group] = fetched(f"{url}/api/v1/rules")["data"]["groups"]
-    assert [rule["health"] for rule in group["rules"]] == ["ok"] * 7
+    groups = fetched(f"{url}/api/v1/rules")["data"]["groups"]
+    health = {group["name"]: [rule["health"] for rule in group["rules"]] for group in groups}
+    assert health == {"nexusflow": ["ok"] * 7, "nexusflow_drift": ["ok"] * 4}
+
+
+def test_what_monitoring_leaves_in_the_volume_is_scraped(deployed: Deployed) -> None:
+    folder = Path(deployed.processes.state) / "volumes/nexus/metrics"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "shop_churned.prom").write_text(
+        'nexusflow_drift_alarm{project="shop",task="churned"} 1\n', encoding="utf-8"
+    )
+    until(lambda: deployed.asked("nexusflow_drift_alarm") == [1.0], 30)
+    machine = deployed.asked('count({__name__=~"node_(cpu|memory|disk|network).*"}) or vector(0)')
+    assert machine == [0.0], "nothing is told of the machine"
 
 
 def test_nothing_is_written_beside_the_instances_settings(deployed: Deployed) -> None:
@@ -223,7 +237,8 @@ def test_no_secret_is_on_a_command_line(deployed: Deployed) -> None:
 def test_all_processes_end_when_they_are_told_to(deployed: Deployed) -> None:
     groups = {process.pid for process in deployed.processes.running.values()}
     codes = deployed.processes.stop()
-    assert codes == dict.fromkeys(ALL, 0)
+    # The exporter of files has nothing to finish and lets the signal end it.
+    assert codes == {**dict.fromkeys(ALL, 0), "drift": -signal.SIGTERM}
     listed = subprocess.run(
         ["ps", "-eo", "pgid,stat"], capture_output=True, text=True, check=False
     ).stdout
