@@ -20,6 +20,7 @@ from nexus_pipeline.defs.making import (
     open_tracker,
 )
 from nexus_pipeline.defs.resources import default_resources, home, records_of
+from nexus_pipeline.defs.shortage import telling_shortage
 from nexus_pipeline.progress import ProgressLog
 from nexus_pipeline.project import (
     ProjectConfig,
@@ -70,7 +71,7 @@ def materialize(
     run = build_definitions(project).resolve_job_def(f"{project.project_name}_{job}")
     keys = list(_selected(project, stages, task, job))
     ProgressLog.keep_terminal()
-    with dagster_instance(project) as instance:
+    with telling_shortage(), dagster_instance(project) as instance:
         close_killed_runs(project, instance)
         result = run.execute_in_process(
             instance=instance,
@@ -116,6 +117,7 @@ def close_killed_runs(project: ProjectConfig, instance: dg.DagsterInstance) -> N
         host, _, pid = run.tags.get(OWNER, "").rpartition(":")
         if host == socket.gethostname() and not _is_alive(int(pid)):
             instance.report_run_failed(run, f"process {pid} is gone")
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
             resource = default_resources(project)["tracker"]
             tracker = open_tracker(resource.path, resource.experiment)  # type: ignore[attr-defined]
             tracker.close_run(run.run_id, "KILLED")

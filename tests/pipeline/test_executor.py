@@ -1,12 +1,15 @@
 """Steps in processes of their own make the same, and one of them writes the store at a time."""
 
 import re
+import socket
+import subprocess
 
 import dagster as dg
 import pytest
 
 from nexus_pipeline.assembly import build_definitions
 from nexus_pipeline.project import load_project
+from nexus_pipeline.run import OWNER, close_killed_runs, dagster_instance
 from tests.pipeline.conftest import Shop, command, in_its_home, small_shop
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
@@ -52,3 +55,25 @@ def test_only_what_writes_the_store_waits_in_its_pool_and_in_one_process_nothing
             if isinstance(asset, dg.AssetsDefinition) and asset.op.pool == "shop_store"
         }
         assert waiting == expected
+
+
+def test_the_place_of_a_killed_process_in_the_pool_is_free_again(copied):
+    copied.say("training:", "automation: {executor: multiprocess}\ntraining:")
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    patch = in_its_home(copied)
+    try:
+        with dagster_instance(copied.project) as instance:
+            storage = instance.event_log_storage
+            storage.set_concurrency_slots("shop_store", 1)
+            job = build_definitions(copied.project).resolve_job_def("shop_everything")
+            run = instance.create_run_for_job(
+                job,
+                status=dg.DagsterRunStatus.STARTED,
+                tags={OWNER: f"{socket.gethostname()}:{gone.pid}"},
+            )
+            assert storage.claim_concurrency_slot("shop_store", run.run_id, "raw").is_claimed
+            close_killed_runs(copied.project, instance)
+            assert storage.claim_concurrency_slot("shop_store", "next", "raw").is_claimed
+    finally:
+        patch.undo()
