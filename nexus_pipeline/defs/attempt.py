@@ -128,7 +128,7 @@ def failing(room: Workshop, key: str) -> Iterator[None]:
     except dg.Failure:
         raise
     except Exception as error:
-        told = error if isinstance(error, NexusError) else shortage_of(error)
+        told = shortage_of(error) or (error if isinstance(error, NexusError) else None)
         if told is None:
             raise
         room.progress.line(f"{key}: failed: {told}")

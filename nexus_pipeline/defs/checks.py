@@ -1,12 +1,14 @@
 """Checks: facts an asset must fulfil; one already seen true of the same content is not redone."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import dagster as dg
 
 from nexus_pipeline.defs.resources import ProgressResource, Workshop, workshop
 from nexus_pipeline.defs.shown import as_metadata
+from nexus_pipeline.defs.turns import turn_of
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps.records import MadeRecord, code_version, fingerprint
 from nexus_pipeline.steps.stored import Stored
@@ -45,9 +47,15 @@ def build_check(
         blocking=blocking,
         description=fact.__name__.replace("_", " ").capitalize() + ".",
     )
-    def check(store: StoreResource, progress: ProgressResource) -> dg.AssetCheckResult:
-        room = workshop(project, store, progress)
-        outcome = look_once(room, key, fact, also(room))
+    def check(
+        context: dg.AssetCheckExecutionContext, store: StoreResource, progress: ProgressResource
+    ) -> dg.AssetCheckResult:
+        room, run_id = workshop(project, store, progress), context.run.run_id
+
+        def alone() -> AbstractContextManager[None]:
+            return turn_of(room.records.folder, run_id, room.progress.line)
+
+        outcome = look_once(room, key, fact, also(room), alone)
         stops = blocking and not outcome.is_warning
         severity = dg.AssetCheckSeverity.ERROR if stops else dg.AssetCheckSeverity.WARN
         return dg.AssetCheckResult(
@@ -58,17 +66,23 @@ def build_check(
 
 
 def look_once(
-    room: Workshop, key: str, fact: Callable[[Workshop], Outcome], also: str = ""
+    room: Workshop,
+    key: str,
+    fact: Callable[[Workshop], Outcome],
+    also: str = "",
+    alone: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Outcome:
-    """The outcome for the asset's present content; a fact that failed is looked at again."""
-    made, name = room.records.read(key), f"{key}.{fact.__name__}"
-    code = code_version("nexus_pipeline/defs", "nexus_pipeline/steps")
-    content = {key: made.fingerprint + made.stored.sha256 if made else ""}
-    seen_of = fingerprint(code, {}, {**content, "also": also} if also else content)
+    """The outcome for the asset's present content; a fact that failed is looked at again.
+
+    It is looked at while nobody else makes anything, inside ``alone``.
+    """
+    name, seen_of = f"{key}.{fact.__name__}", _seen_of(room, key, also)
     former = room.records.read(name)
     if former and former.fingerprint == seen_of:
         return Outcome(passed=True, figures=former.shown)
-    outcome = fact(room)
+    with alone():
+        seen_of = _seen_of(room, key, also)
+        outcome = fact(room)
     if outcome.passed:
         stored = Stored(location="", sha256=seen_of, rows=0)
         room.records.write(
@@ -81,3 +95,10 @@ def look_once(
             )
         )
     return outcome
+
+
+def _seen_of(room: Workshop, key: str, also: str) -> str:
+    made = room.records.read(key)
+    code = code_version("nexus_pipeline/defs", "nexus_pipeline/steps")
+    content = {key: made.fingerprint + made.stored.sha256 if made else ""}
+    return fingerprint(code, {}, {**content, "also": also} if also else content)

@@ -94,10 +94,10 @@ def _predicted(project: ProjectConfig, task: str) -> Making:
         return Made(stored, {"rows": stored.rows, "preview": shown})
 
     def champion(tracking_uri: str) -> Mapping[str, str]:
-        from nexus_pipeline.steps.predict_batch import champion_version
+        from nexus_pipeline.steps.predict_batch import champion_identity
 
         with answering_server(tracking_uri, f"who is champion is not known; {AGAIN}"):
-            return {"champion": champion_version(project, task, tracking_uri)}
+            return champion_identity(project, task, tracking_uri)
 
     return Making(
         key=f"{name}/served/predictions_{task}",

@@ -67,6 +67,17 @@ def champion_version(project: ProjectConfig, task: str, uri: str) -> str:
     return "" if found is None else str(found.version)
 
 
+def champion_identity(project: ProjectConfig, task: str, uri: str) -> dict[str, str]:
+    """Who is champion now: another registry counts its versions from 1 again."""
+    from mlflow import MlflowClient
+
+    found = champion_of(MlflowClient(tracking_uri=uri), model_name(project, task))
+    if found is None:
+        return {"champion": ""}
+    artifact = found.tags.get("artifact_sha256", "")
+    return {"champion": str(found.version), "champion_artifact": artifact}
+
+
 def prediction_folder(project: ProjectConfig, task: str, day: str = "") -> Path:
     """Where batch predictions are: the latest, or those as of a day."""
     name = f"as_of_{day}" if day else "predictions"

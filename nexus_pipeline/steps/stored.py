@@ -40,11 +40,10 @@ def stored_table(store: Store, table: str, facts: dict[str, Fact] | None = None)
 def aligned_view(store: Store, database: DatabaseSpec) -> Iterator[duckdb.DuckDBPyConnection]:
     """An in-memory database whose ``aligned`` schema shows the store's, with links beside rows.
 
-    The store is attached for reading only; temporary tables go to memory.
+    The store is attached for reading only, under its limits; temporary tables go to memory.
     """
-    con = duckdb.connect()
+    con = duckdb.connect(config={"threads": "2", **store.limits})
     try:
-        con.execute("set threads = 2")
         store.attach(con, "stored")
         con.execute("create schema aligned")
         linked = {table.name: len(table.foreign_keys) for table in database.tables}
@@ -58,8 +57,8 @@ def aligned_view(store: Store, database: DatabaseSpec) -> Iterator[duckdb.DuckDB
             if linked.get(name):
                 keys = ", ".join(f"links._fk_{index}" for index in range(linked[name]))
                 select = (
-                    f"select own.*, {keys} from {source} as own "
-                    f"inner join {links} as links on own._row = links._row"
+                    # Both are stored in row order: ``link_rows`` looks.
+                    f"select own.*, {keys} from {source} as own positional join {links} as links"
                 )
             else:
                 select = f"select * from {source}"

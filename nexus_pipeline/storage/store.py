@@ -59,6 +59,13 @@ class Store:
         if memory_limit is not None:
             self._settings["memory_limit"] = memory_limit
 
+    @property
+    def limits(self) -> dict[str, str]:
+        """Threads and memory a query may use, where chosen; beyond it is kept in ``*.tmp``."""
+        chosen = ("threads", "memory_limit")
+        limits = {name: str(self._settings[name]) for name in chosen if name in self._settings}
+        return limits | {"temp_directory": f"{self.path}.tmp"}
+
     @contextmanager
     def read(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection that sees one state of the store and cannot change it.
