@@ -20,7 +20,7 @@ from nexus_pipeline.defs.making import (
     open_tracker,
 )
 from nexus_pipeline.defs.resources import default_resources, home, records_of
-from nexus_pipeline.defs.shortage import telling_shortage
+from nexus_pipeline.defs.shortage import TellingShortage
 from nexus_pipeline.progress import ProgressLog
 from nexus_pipeline.project import (
     ProjectConfig,
@@ -71,7 +71,7 @@ def materialize(
     run = build_definitions(project).resolve_job_def(f"{project.project_name}_{job}")
     keys = list(_selected(project, stages, task, job))
     ProgressLog.keep_terminal()
-    with telling_shortage(), dagster_instance(project) as instance:
+    with TellingShortage(), dagster_instance(project) as instance:
         close_killed_runs(project, instance)
         result = run.execute_in_process(
             instance=instance,

@@ -117,21 +117,27 @@ def told_outage(runs: Tracker, reason: str) -> str:
     return f"the MLflow server at {server} does not answer ({reason}): {kept}"
 
 
-@contextmanager
-def failing(room: Workshop, key: str) -> Iterator[None]:
+class Failing:
     """A user's error, or a full disk or memory, ends the step with its exit code.
 
-    Only a server may be back at a retry.
+    Only a server may be back at a retry. Whatever else fails inside goes on as it is.
     """
-    try:
-        yield
-    except dg.Failure:
-        raise
-    except Exception as error:
+
+    def __init__(self, room: Workshop, key: str) -> None:
+        self.room = room
+        self.key = key
+
+    def __enter__(self) -> None:
+        """Nothing to begin with."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Say what failed, if it is ours to say."""
+        if error is None or isinstance(error, dg.Failure):
+            return
         told = shortage_of(error) or (error if isinstance(error, NexusError) else None)
         if told is None:
-            raise
-        room.progress.line(f"{key}: failed: {told}")
+            return
+        self.room.progress.line(f"{self.key}: failed: {told}")
         raise dg.Failure(
             description=str(told),
             metadata={"exit_code": told.exit_code},

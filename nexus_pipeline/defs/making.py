@@ -13,9 +13,9 @@ import dagster as dg
 
 from nexus_pipeline.defs.attempt import (
     Attempt,
+    Failing,
     Work,
     commit_at,
-    failing,
     noting,
     told_outage,
     told_runs,
@@ -180,7 +180,7 @@ def make_or_reuse(
     key, runs = f"{making.key}/{day}".rstrip("/"), open_tracker(tracker.path, tracker.experiment)
     upstream, code = room.records.versions(making.upstream), versioned(making.code)
     config = json.loads(json.dumps(dict(making.config), default=str))
-    with failing(room, key):
+    with Failing(room, key):
         print_ = fingerprint_now(making, versions_read(making, room, day), runs.uri)
         former = room.records.read(key)
         is_same = former and former.fingerprint == print_ and is_there(room, former)
@@ -192,7 +192,7 @@ def make_or_reuse(
         room.progress.line(f"{key}: unchanged, reused")
         return former, True
     if not is_alone:
-        with failing(room, key), turn_of(room.records.folder, attempt.run_id, room.progress.line):
+        with Failing(room, key), turn_of(room.records.folder, attempt.run_id, room.progress.line):
             # While this waited, the run before it may have made the same.
             return make_or_reuse(making, room, tracker, attempt, day, is_alone=True)
     if former:
@@ -249,7 +249,7 @@ def _make(
     tags = work.tags(tracker.dagster_url)
     status: Status = "FAILED"
     try:
-        with failing(room, work.key), told_runs(room, tracker, runs, work) as run:
+        with Failing(room, work.key), told_runs(room, tracker, runs, work) as run:
             doing = Doing(work.fingerprint, inputs.upstream, run, runs.uri, tags, note, inputs.day)
             made = making.make(room, doing)
             seconds = time.perf_counter() - started

@@ -4,7 +4,6 @@ import errno
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 from nexus_model.schema import NexusError
 
@@ -44,28 +43,28 @@ def shortage_of(error: BaseException) -> ShortageError | None:
     return None
 
 
-@contextmanager
-def telling_shortage() -> Iterator[None]:
+class TellingShortage:
     """Inside, a shortage that ends the run itself is told where the output was before.
 
     A run that cannot write its logs any more may leave the process with output that goes there.
 
     Raises:
-        ShortageError: the disk or the memory is full.
+        ShortageError: at the end, the disk or the memory is full.
     """
-    before = [(number, os.dup(number)) for number in (1, 2)]
-    try:
-        yield
-    except Exception as error:
-        told = shortage_of(error)
-        if told is None:
-            raise
-        for number, kept in before:
-            os.dup2(kept, number)
-        raise told from error
-    finally:
-        for _, kept in before:
+
+    def __enter__(self) -> None:
+        """Keep where the output goes."""
+        self._before = [(number, os.dup(number)) for number in (1, 2)]
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Say what was short, if that is what failed."""
+        told = None if error is None else shortage_of(error)
+        for number, kept in self._before:
+            if told is not None:
+                os.dup2(kept, number)
             os.close(kept)
+        if told is not None:
+            raise told from error
 
 
 def _disk(where: str) -> ShortageError:
