@@ -2,6 +2,7 @@
 # make test   the tests
 # make check  formatting, lint, types, import contracts
 # make bench-quality   the model beside every opponent on real databases; hours
+# make bench  how fast, beside whom, at full size: minutes; the page is benchmarks/README.md
 # make docs   the documentation as pages, in build/site
 # make pictures   the pages of Dagster and MLflow in a real browser, as pictures in docs/pictures
 # make ui     the Dagster and MLflow pages, on this machine only
@@ -19,7 +20,7 @@ export GX_ANALYTICS_ENABLED = false
 DAGSTER_PORT ?= 3000
 MLFLOW_PORT ?= 5000
 
-.PHONY: run test check bench-quality docs pictures ui install install-dev home clean
+.PHONY: run test check bench bench-quality docs pictures ui install install-dev home clean
 
 run: install home
 	$(VENV)/bin/nexusflow train
@@ -33,6 +34,9 @@ check: install-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+bench: install-dev
+	OMP_NUM_THREADS=2 $(PY) -m benchmarks.bench
 
 bench-quality: install-dev home
 	$(PY) -m benchmarks.quality.run; code=$$?; $(PY) -m benchmarks.quality.report; exit $$code

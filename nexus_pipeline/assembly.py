@@ -27,8 +27,8 @@ from nexus_pipeline.defs.served import served_makings
 from nexus_pipeline.defs.tokenized import tokenized_checks, tokenized_makings
 from nexus_pipeline.defs.trained import trained_checks, trained_makings
 from nexus_pipeline.defs.validated import validated_checks, validated_makings
-from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.jobs import asset_job
+from nexus_pipeline.project import ProjectConfig
 
 
 def all_makings(project: ProjectConfig) -> list[Making]:

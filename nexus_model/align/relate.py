@@ -43,15 +43,19 @@ def numbered_select(con: Connection, source: str, table: TableSpec) -> str:
     order = ", ".join(quoted(name) for name in table.primary_key or types)
     time = f"cast({quoted(table.time_column)} as timestamp)" if table.time_column else "null"
     return (
-        f"select {columns}, row_number() over (order by {order}) - 1 as _row, "
-        # The text may end in a comment.
-        f"cast({time} as timestamp) as _time from ({source}\n) order by _row"
+        f"select {columns}, row_number() over () - 1 as _row, cast({time} as timestamp) as _time "
+        # Sorted once and counted as they come. The text may end in a comment.
+        f"from (select {columns} from ({source}\n) order by {order})"
     )
 
 
 def links_select(table: TableSpec) -> str:
-    """SELECT that gives each row of ``aligned.<table>`` the ``_row`` of every parent, or NULL."""
-    joins, columns = [], ["child._row"]
+    """SELECT that gives each row of ``aligned.<table>`` the ``_row`` of every parent, or NULL.
+
+    ``_moment`` is the row's time in microseconds since 1970, so that whoever orders the rows of a
+    parent reads this table alone.
+    """
+    joins, columns = [], ["child._row", "epoch_us(child._time) as _moment"]
     for index, key in enumerate(table.foreign_keys):
         parent = f"p{index}"
         on = " and ".join(
@@ -114,3 +118,13 @@ def link_rows(con: Connection, table: TableSpec) -> None:
     links = quoted("links_" + table.name)
     con.execute(f"create or replace table aligned.{links} as {links_select(table)}")
     check_links(con, table)
+    _assert_side_by_side(con, f"aligned.{quoted(table.name)}", f"aligned.{links}")
+
+
+def _assert_side_by_side(con: Connection, rows: str, links: str) -> None:
+    """Both tables are stored in row order, so that a row is read beside its links unsearched."""
+    apart = con.sql(
+        f"select count(*) from {rows} as own positional join {links} as links "
+        "where own._row is distinct from links._row"
+    ).fetchall()[0][0]
+    assert apart == 0, f"{apart} rows of {rows} are not beside their links"

@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from nexus_model.align.index import SampleTimes, expand
+from nexus_model.align.children import expand
+from nexus_model.align.index import SampleTimes
 from nexus_model.tokenize.batch import PathRows, RelBatch, TableRows, TaskTensors, build_batch
 
 Array = np.ndarray

@@ -12,7 +12,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from nexus_model.align.index import DAY_US, NEVER, PathIndex, expand
+from nexus_model.align.children import expand
+from nexus_model.align.index import DAY_US, NEVER, PathIndex
 from nexus_model.schema import Record
 from nexus_model.tokenize.batch import TaskTensors
 from nexus_model.tokenize.columns import EPOCH_2000_US, FIRST_ID, YEAR_US

@@ -10,7 +10,8 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from nexus_model.align.index import NEVER, PathIndex, Requests, SampleTimes, expand, newest_rows
+from nexus_model.align.children import expand
+from nexus_model.align.index import NEVER, PathIndex, Requests, SampleTimes, newest_rows
 from nexus_model.align.paths import Hop
 from nexus_model.align.recipe import PathPlan, Recipe
 from nexus_model.schema import DatabaseSpec

@@ -86,8 +86,9 @@ def bin_edges(scaled: Array, bins: int = BINS) -> tuple[float, ...]:
     >>> bin_edges(np.array([0.0] * 90 + [1.0, 2.0, 3.0], np.float32))[0]
     0.0
     """
-    shares = np.linspace(0, 1, bins // 2 + 1)
-    found = [np.quantile(scaled, shares), np.quantile(np.unique(scaled), shares)]
+    shares, ordered = np.linspace(0, 1, bins // 2 + 1), np.sort(scaled)
+    distinct = ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])]
+    found = [np.quantile(ordered, shares), np.quantile(distinct, shares)]
     return tuple(float(edge) for edge in np.unique(np.concatenate(found).astype(np.float32)))
 
 

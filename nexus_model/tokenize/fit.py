@@ -26,11 +26,15 @@ Array = np.ndarray
 
 
 def feature_table(con: Connection, table: TableSpec) -> pa.Table:
-    """Feature columns of an aligned table in row order."""
-    names = ", ".join(quoted(column.name) for column in table.columns) or "_row"
-    return con.sql(
-        f"select {names} from aligned.{quoted(table.name)} order by _row"
-    ).to_arrow_table()
+    """Feature columns of an aligned table in row order; of a table without any, ``_row``."""
+    names = [column.name for column in table.columns]
+    listed = ", ".join(map(quoted, [*names, "_row"]))
+    found = con.sql(f"select {listed} from aligned.{quoted(table.name)}").to_arrow_table()
+    row_R = found["_row"].to_numpy()
+    # Tables are stored in row order; that costs a look, sorting them would cost more than reading.
+    if not (row_R == np.arange(len(row_R))).all():
+        found = found.take(pa.array(np.argsort(row_R)))
+    return found.select(names or ["_row"])
 
 
 def parent_rows(con: Connection, database: DatabaseSpec, table: TableSpec, *, dated: bool) -> Array:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import duckdb
 import numpy as np
@@ -21,11 +21,19 @@ from nexus_model.tokenize.fit import (
     parent_rows,
     visible_rows,
 )
-from nexus_model.tokenize.statistics import NumericalScaling, Tokenizer
+from nexus_model.tokenize.statistics import NumericalScaling, TableTokenizer, Tokenizer
 from nexus_model.tokenize.table_tensors import TableTensors, open_tensors, write_tensors
 
 Connection: TypeAlias = duckdb.DuckDBPyConnection
 Array = np.ndarray
+
+
+class Labeled(NamedTuple):
+    """Samples with their labels, and which of them train."""
+
+    times: SampleTimes
+    label_B: Array
+    train_B: Array
 
 
 def index_paths(con: Connection, recipe: Recipe, times: SampleTimes) -> tuple[PathIndex, ...]:
@@ -56,11 +64,18 @@ def fit_tokenizer(
         )
         for table in database.tables
     )
-    asked = SampleTimes(*(moments[train_B] for moments in times))
+    return _tokenizer(con, recipe, Labeled(times, label_B, train_B), fitted)
+
+
+def _tokenizer(
+    con: Connection, recipe: Recipe, samples: Labeled, fitted: tuple[TableTokenizer, ...]
+) -> Tokenizer:
+    dated = recipe.task.horizon_days is not None
+    asked = SampleTimes(*(moments[samples.train_B] for moments in samples.times))
     stamps = entity_stamps(con, recipe.entity, asked)
     return Tokenizer(
         tables=fitted,
-        label=fit_label(recipe.task, label_B[train_B]),
+        label=fit_label(recipe.task, samples.label_B[samples.train_B]),
         entity_table=recipe.entity.name,
         entity_ages=fit_entity_ages(stamps, asked.cutoff_B) if dated else (),
         dated=dated,
@@ -108,6 +123,37 @@ def task_tensors(
     )
 
 
+def write_fitted(
+    con: Connection,
+    recipe: Recipe,
+    folder: Path,
+    samples: Labeled,
+    indexes: Sequence[PathIndex],
+    scaling: NumericalScaling = NumericalScaling.STANDARD,
+) -> Tokenizer:
+    """``fit_tokenizer`` and ``write_task`` of what it gives, one table in memory at a time.
+
+    A table is read once; its columns are let go once they are on disk.
+    """
+    database, dated = recipe.database, recipe.task.horizon_days is not None
+    parents = {
+        table.name: parent_rows(con, database, table, dated=dated) for table in database.tables
+    }
+    seen = visible_rows(parents, database, recipe.paths, indexes, samples.train_B)
+    fitted = []
+    for table in database.tables:
+        features, time_R = feature_table(con, table), times_of(con, table.name)
+        fitted.append(fit_table(features, table, time_R, seen.pop(table.name), scaling))
+        tensors = encode_table(features, table, fitted[-1], time_R, parents.pop(table.name))
+        write_tensors(folder / table.name, tensors)
+    tokenizer = _tokenizer(con, recipe, samples, tuple(fitted))
+    stamps = entity_stamps(con, recipe.entity, samples.times)
+    _write_samples(
+        folder, encode_clock(tokenizer, stamps, samples.times), samples.label_B, tokenizer
+    )
+    return tokenizer
+
+
 def write_index(folder: Path, times: SampleTimes, indexes: Sequence[PathIndex]) -> None:
     """One ``.npy`` file per array: the samples' entity and times; each path's offsets and rows."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -135,8 +181,12 @@ def write_task(folder: Path, tensors: TaskTensors, tokenizer: Tokenizer) -> None
     """Columns of every table, clock, labels and the fitted tokenizer; without the index."""
     for name, table in tensors.tables.items():
         write_tensors(folder / name, table)
-    _save(folder / "clock_BF.npy", tensors.clock_BF)
-    _save(folder / "label_B.npy", tensors.label_B)
+    _write_samples(folder, tensors.clock_BF, tensors.label_B, tokenizer)
+
+
+def _write_samples(folder: Path, clock_BF: Array, label_B: Array, tokenizer: Tokenizer) -> None:
+    _save(folder / "clock_BF.npy", clock_BF)
+    _save(folder / "label_B.npy", label_B)
     (folder / "tokenizer.json").write_text(tokenizer.model_dump_json(indent=1), encoding="utf-8")
 
 

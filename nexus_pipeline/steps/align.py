@@ -24,6 +24,7 @@ from nexus_model.tokenize.prepare import index_paths, open_index, write_index
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps import plan
 from nexus_pipeline.steps.contracts import Contract
+from nexus_pipeline.steps.csv_text import file_digest
 from nexus_pipeline.steps.stored import Stored, aligned_view, relative, stored_table
 from nexus_pipeline.storage import Store
 
@@ -262,7 +263,7 @@ def folder_hash(folder: Path) -> str:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             seen.update(path.relative_to(folder).as_posix().encode())
-            seen.update(hashlib.sha256(path.read_bytes()).digest())
+            seen.update(bytes.fromhex(file_digest(path)))
     return seen.hexdigest()
 
 

@@ -240,32 +240,46 @@ def _filled(con: duckdb.DuckDBPyConnection, table: str, names: tuple[str, ...]) 
 def _profiles(
     con: duckdb.DuckDBPyConnection, table: str, kinds: Mapping[str, str]
 ) -> dict[str, _Profile]:
-    if not kinds:
-        return {}
-    measures = [measure for name, kind in kinds.items() for measure in _measures(name, kind)]
-    query = f"SELECT count(*), {', '.join(measures)} FROM {quote_table(table)}"
-    rows, *counts = con.execute(query).fetchall()[0]
     return {
-        name: _Profile(
-            rows=rows,
-            values=counts[4 * position],
-            distinct=counts[4 * position + 1],
-            undated=counts[4 * position + 2],
-            words=counts[4 * position + 3] or 0.0,
-        )
-        for position, name in enumerate(kinds)
+        name: (_text_profile if _stem(kind) in _TEXTS else _value_profile)(con, table, name, kind)
+        for name, kind in kinds.items()
     }
 
 
-def _measures(name: str, kind: str) -> tuple[str, str, str, str]:
-    column = quote(name)
-    if _stem(kind) not in _TEXTS:
-        return f"count({column})", f"count(DISTINCT {column})", "0", "0.0"
-    text = f"CAST({column} AS VARCHAR)"
-    undated = f"{column} IS NOT NULL AND TRY_CAST({text} AS TIMESTAMPTZ) IS NULL"
-    return (
-        f"count({column})",
-        f"count(DISTINCT {column})",
-        f"count(*) FILTER ({undated})",
-        f"avg(len(string_split(trim({text}), ' ')))",
+def _value_profile(con: duckdb.DuckDBPyConnection, table: str, name: str, kind: str) -> _Profile:
+    """Of values that are no text; of their number only whether it is one, two or (3) more.
+
+    Counting what differs would take more time and memory than reading the table.
+    """
+    column, source = quote(name), quote_table(table)
+    if type_family(kind) not in {"number", "time", "boolean"}:
+        query = f"SELECT count(*), count({column}), count(DISTINCT {column}) FROM {source}"
+    else:
+        between = f"{column} <> ends.low AND {column} <> ends.high"
+        query = (
+            f"SELECT count(*), count({column}), CASE WHEN count({column}) = 0 THEN 0 "
+            "WHEN bool_and(ends.low = ends.high) THEN 1 "
+            f"WHEN count(*) FILTER ({between}) = 0 THEN 2 ELSE 3 END FROM {source}, "
+            f"(SELECT min({column}) AS low, max({column}) AS high FROM {source}) AS ends"
+        )
+    rows, values, distinct = con.execute(query).fetchall()[0]
+    return _Profile(rows=rows, values=values, distinct=distinct)
+
+
+def _text_profile(con: duckdb.DuckDBPyConnection, table: str, name: str, _kind: str) -> _Profile:
+    """Every different text is looked at once."""
+    text, source = "CAST(value AS VARCHAR)", quote_table(table)
+    rows, values, distinct, undated, words = con.execute(
+        "SELECT coalesce(sum(times), 0), coalesce(sum(times) FILTER (value IS NOT NULL), 0), "
+        "count(value), coalesce(sum(times) FILTER (value IS NOT NULL "
+        f"AND TRY_CAST({text} AS TIMESTAMPTZ) IS NULL), 0), "
+        f"sum(times * len(string_split(trim({text}), ' '))) FILTER (value IS NOT NULL) FROM "
+        f"(SELECT {quote(name)} AS value, count(*) AS times FROM {source} GROUP BY value)"
+    ).fetchall()[0]
+    return _Profile(
+        rows=rows,
+        values=values,
+        distinct=distinct,
+        undated=undated,
+        words=float(words or 0) / max(1, values),
     )

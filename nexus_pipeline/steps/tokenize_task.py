@@ -8,11 +8,10 @@ from nexus_model.align.relate import quoted
 from nexus_model.align.samples import Split
 from nexus_model.tokenize.batch import TaskTensors
 from nexus_model.tokenize.prepare import (
-    fit_tokenizer,
+    Labeled,
     open_index,
     open_task,
-    task_tensors,
-    write_task,
+    write_fitted,
 )
 from nexus_model.tokenize.statistics import Tokenizer
 from nexus_pipeline.project import ProjectConfig
@@ -66,18 +65,20 @@ def tokenize_task(project: ProjectConfig, task: str, store: Store) -> Stored:
     recipe = read_recipe(project, task)
     folder, splits = tensor_folder(project, task), read_splits(task, store)
     times, indexes = open_index(project.stage_folder("aligned", task), len(recipe.plans))
-    label_B = read_labels(task, store)
+    train_B = splits.split_B == Split.TRAIN.value
+    samples = Labeled(times, read_labels(task, store), train_B)
     with aligned_view(store, recipe.database) as con:
-        train_B = splits.split_B == Split.TRAIN.value
-        tokenizer = fit_tokenizer(
-            con, recipe, times, indexes, label_B, train_B, project.tokenization.numerical
+        tokenizer = write_fitted(
+            con, recipe, folder, samples, indexes, project.tokenization.numerical
         )
-        tensors = task_tensors(con, recipe, tokenizer, times, indexes, label_B)
-    write_task(folder, tensors, tokenizer)
+        rows = sum(
+            int(con.sql(f"select count(*) from aligned.{quoted(name)}").fetchall()[0][0])
+            for name in recipe.database.names
+        )
     return Stored(
         location=relative(folder, project.root),
         sha256=folder_hash(folder),
-        rows=sum(table.rows for table in tensors.tables.values()),
+        rows=rows,
         facts={
             "columns": sum(
                 len(t.numerical) + len(t.categorical) + len(t.temporal) + len(t.text)
