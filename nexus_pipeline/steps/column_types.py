@@ -255,11 +255,12 @@ def _value_profile(con: duckdb.DuckDBPyConnection, table: str, name: str, kind: 
     if type_family(kind) not in {"number", "time", "boolean"}:
         query = f"SELECT count(*), count({column}), count(DISTINCT {column}) FROM {source}"
     else:
-        between = f"{column} <> ends.low AND {column} <> ends.high"
+        own = f"own.{column}"
+        between = f"{own} <> ends.low AND {own} <> ends.high"
         query = (
-            f"SELECT count(*), count({column}), CASE WHEN count({column}) = 0 THEN 0 "
+            f"SELECT count(*), count({own}), CASE WHEN count({own}) = 0 THEN 0 "
             "WHEN bool_and(ends.low = ends.high) THEN 1 "
-            f"WHEN count(*) FILTER ({between}) = 0 THEN 2 ELSE 3 END FROM {source}, "
+            f"WHEN count(*) FILTER ({between}) = 0 THEN 2 ELSE 3 END FROM {source} AS own, "
             f"(SELECT min({column}) AS low, max({column}) AS high FROM {source}) AS ends"
         )
     rows, values, distinct = con.execute(query).fetchall()[0]
@@ -274,7 +275,8 @@ def _text_profile(con: duckdb.DuckDBPyConnection, table: str, name: str, _kind: 
         "count(value), coalesce(sum(times) FILTER (value IS NOT NULL "
         f"AND TRY_CAST({text} AS TIMESTAMPTZ) IS NULL), 0), "
         f"sum(times * len(string_split(trim({text}), ' '))) FILTER (value IS NOT NULL) FROM "
-        f"(SELECT {quote(name)} AS value, count(*) AS times FROM {source} GROUP BY value)"
+        f"(SELECT {quote(name)} AS value, count(*) AS times FROM {source} "
+        f"GROUP BY {quote(name)})"
     ).fetchall()[0]
     return _Profile(
         rows=rows,

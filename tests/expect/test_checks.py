@@ -33,7 +33,9 @@ def looked(shop, name, project=None):
         for spec in check.check_specs
     }
     store = StoreResource(database=str(shop.store.path))
-    return checks[name](store=store, progress=ProgressResource(file=str(shop.folder / "log")))
+    progress = ProgressResource(file=str(shop.folder / "log"))
+    with dg.build_asset_check_context() as context:
+        return checks[name](context, store=store, progress=progress)
 
 
 def test_a_project_without_accepted_files_has_the_leak_checks_only(planted):

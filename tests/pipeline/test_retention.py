@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from nexus_pipeline.assembly import build_definitions
-from nexus_pipeline.steps.registry import promote, roll_back, versions
+from nexus_pipeline.steps.registry import versions
 from nexus_pipeline.steps.retention import remove_old_versions, superfluous
 from nexus_pipeline.steps.serve_task import CHALLENGER
-from tests.pipeline.conftest import in_its_home
-from tests.pipeline.test_registry import gate, registered
+from tests.pipeline.conftest import in_its_home, run_shop
+from tests.pipeline.test_registry import gate, promote, registered, roll_back
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
 NAME = "shop-churned"
@@ -47,20 +47,21 @@ def test_the_newest_stay_and_nothing_is_removed_twice(client):
     assert (again.removed, again.kept) == ((), ("2", "3", "4", "5", "6"))
 
 
-def test_the_files_of_a_removed_version_are_gone_and_its_run_stays(copied):
-    client = copied.tracker.client
+def test_the_files_of_a_removed_version_are_gone_and_its_run_stays(fresh):
+    run_shop(fresh)  # of its own: the files of a copied shop's versions are the other's
+    client = fresh.tracker.client
     [first] = client.search_model_versions(f"name = '{NAME}'")
     place = Path(client.get_model_version_download_uri(NAME, "1").removeprefix("file://"))
     assert list(place.rglob("*.nxf"))
     for alias in client.get_registered_model(NAME).aliases:
         client.delete_registered_model_alias(NAME, alias)
     registered(client, NAME, gate)
-    patch = in_its_home(copied)
+    patch = in_its_home(fresh)
     try:
-        copied.file.write_text(
-            copied.file.read_text("utf-8") + "automation: {keep_versions: 1}\n", encoding="utf-8"
+        fresh.file.write_text(
+            fresh.file.read_text("utf-8") + "automation: {keep_versions: 1}\n", encoding="utf-8"
         )
-        job = build_definitions(copied.project).resolve_job_def("shop_retention")
+        job = build_definitions(fresh.project).resolve_job_def("shop_retention")
         assert job.execute_in_process().success
     finally:
         patch.undo()

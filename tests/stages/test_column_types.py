@@ -189,3 +189,12 @@ def test_a_column_that_is_not_there_is_answered_with_the_nearest() -> None:
 )
 def test_types_that_compare_are_one_family(kind: str, family: str) -> None:
     assert type_family(kind) == family
+
+
+def test_a_column_may_be_named_as_the_queries_name_theirs(store: Store) -> None:
+    names = ("value", "times", "low", "high", "ends", "own", "rows", "t")
+    frame = pl.DataFrame({"kind": ["a", "b", "a"], **{name: [1.5, 2.5, 3.5] for name in names}})
+    found = inferred(store, frame)
+    assert {found[name].semantic for name in names} == {NUMERICAL}
+    words = pl.DataFrame({name: ["a", "b", "a"] for name in ("value", "times", "kind")})
+    assert {one.semantic for one in inferred(store, words).values()} == {CATEGORICAL}

@@ -1,0 +1,1 @@
+"""Faults on purpose: every fault at every stage, and what is found after the next run."""
