@@ -1,5 +1,7 @@
 """The same findings as asset checks: there only where accepted, as severe as their worst line."""
 
+from types import SimpleNamespace
+
 import dagster as dg
 import polars as pl
 import pytest
@@ -34,8 +36,9 @@ def looked(shop, name, project=None):
     }
     store = StoreResource(database=str(shop.store.path))
     progress = ProgressResource(file=str(shop.folder / "log"))
-    with dg.build_asset_check_context() as context:
-        return checks[name](context, store=store, progress=progress)
+    # The body itself: of the run it asks nothing but its id.
+    context = SimpleNamespace(run=SimpleNamespace(run_id="looked"))
+    return checks[name].node_def.compute_fn.decorated_fn(context, store=store, progress=progress)
 
 
 def test_a_project_without_accepted_files_has_the_leak_checks_only(planted):
