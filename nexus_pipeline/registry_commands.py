@@ -110,13 +110,11 @@ def prune(
 
     Example: nexusflow models prune --keep 20
     """
-    from nexus_pipeline.steps.retention import remove_old_versions
+    from nexus_pipeline.steps.retention import remove_from_all
 
     config = _load(project)
-    client = _client(config)
     kept = keep or config.automation.keep_versions
-    known = {model.name for model in client.search_registered_models()}
-    done = [remove_old_versions(client, name, kept) for name in _names(config) if name in known]
+    done = remove_from_all(_client(config), _names(config), kept)
     lines = [f"{one.name}: removed {', '.join(one.removed) or 'none'}" for one in done]
     facts = [one.model_dump(mode="json") for one in done]
     return Answer(facts, tuple(lines or ["no version is registered; next: nexusflow train"]))

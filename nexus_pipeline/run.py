@@ -11,6 +11,7 @@ import dagster as dg
 
 from nexus_model.schema import ConfigurationError, NexusError
 from nexus_pipeline.assembly import all_makings, build_definitions
+from nexus_pipeline.automation.told import innermost
 from nexus_pipeline.defs.making import (
     ABLATION,
     ENSEMBLE,
@@ -158,10 +159,8 @@ def _failure(result: dg.ExecuteInProcessResult) -> RunFailedError:
             messages.append(f"{event.step_key}: {told.description}")
             codes.append(int(told.metadata["exit_code"].value))
         else:
-            cause = failed.error
-            while cause is not None and cause.cause is not None:
-                cause = cause.cause
-            messages.append(f"{event.step_key}: {cause.message.strip() if cause else 'failed'}")
+            said = innermost(failed.error).message.strip() if failed.error else "failed"
+            messages.append(f"{event.step_key}: {said}")
             codes.append(3 if "blocking" in messages[-1].lower() else 1)
     messages += [
         str(found.metadata["told"].value)

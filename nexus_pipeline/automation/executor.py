@@ -14,8 +14,7 @@ STEPS_AT_ONCE = 2
 def build_executor(project: ProjectConfig) -> dg.ExecutorDefinition:
     """The executor the project asks for.
 
-    Steps in processes of their own wait for the store in a pool (``store_pool``), so that one of
-    them writes at a time.
+    Steps in processes of their own wait for the store in the pool ``build_asset`` gives them.
     """
     match project.automation.executor:
         case "in_process":

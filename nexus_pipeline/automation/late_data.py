@@ -5,14 +5,10 @@ from typing import Any
 
 import dagster as dg
 
+from nexus_pipeline.automation.pending import seen_through
 from nexus_pipeline.automation.retraining import is_in_flight
-from nexus_pipeline.defs.making import (
-    EVERYTHING,
-    Making,
-    fingerprint_now,
-    open_tracker,
-)
-from nexus_pipeline.defs.resources import Workshop, workshop
+from nexus_pipeline.defs.making import EVERYTHING, Making, fingerprint_now
+from nexus_pipeline.defs.resources import Workshop
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.storage import StoreLockedError
 
@@ -24,10 +20,10 @@ def stale_days(room: Workshop, making: Making, tracking_uri: str) -> dict[str, s
     days = room.records.days_of(making.key)
     if not days or making.reads is None:
         return {}
-    found, read = {}, making.reads(room, days)
+    found, read, also = {}, making.reads(room, days), making.also(tracking_uri)
     for day in days:
         former = room.records.read(f"{making.key}/{day}")
-        now = fingerprint_now(making, dict(read[day]), tracking_uri)
+        now = fingerprint_now(making, read[day], also)
         if former is not None and former.fingerprint != now:
             found[day] = now
     return found
@@ -49,8 +45,7 @@ def late_data_sensor(
     def late_data(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         if is_in_flight(context.instance, f"{project.project_name}_{EVERYTHING}"):
             return dg.SkipReason("tables are being made")
-        room = workshop(project, resources["store"], resources["progress"])
-        uri = open_tracker(resources["tracker"].path, resources["tracker"].experiment).uri
+        room, uri = seen_through(project, resources)
         try:
             stale = {making.key: stale_days(room, making, uri) for making in daily}
         except StoreLockedError as error:

@@ -1,9 +1,24 @@
 """What a run would make, without running it: a tick that finds nothing writes nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from nexus_pipeline.defs.making import Making, fingerprint_now, is_there, versions_read
-from nexus_pipeline.defs.resources import Workshop
+from nexus_pipeline.defs.making import (
+    Making,
+    fingerprint_now,
+    is_there,
+    open_tracker,
+    versions_read,
+)
+from nexus_pipeline.defs.resources import Workshop, workshop
+from nexus_pipeline.project import ProjectConfig
+
+
+def seen_through(project: ProjectConfig, resources: Mapping[str, Any]) -> tuple[Workshop, str]:
+    """What a tick looks at: the workshop of a run, and where the tracking server is."""
+    tracker = resources["tracker"]
+    room = workshop(project, resources["store"], resources["progress"])
+    return room, open_tracker(tracker.path, tracker.experiment).uri
 
 
 def pending(room: Workshop, makings: Sequence[Making], tracking_uri: str) -> tuple[str, ...]:
@@ -25,10 +40,10 @@ def pending(room: Workshop, makings: Sequence[Making], tracking_uri: str) -> tup
     return tuple(found)
 
 
-def is_fresh(room: Workshop, making: Making, tracking_uri: str, day: str = "") -> bool:
-    """Whether an asset, or its partition of a day, is there and made from what is there now."""
-    former = room.records.read(f"{making.key}/{day}".rstrip("/"))
+def is_fresh(room: Workshop, making: Making, tracking_uri: str) -> bool:
+    """Whether an asset is there and made from what is there now."""
+    former = room.records.read(making.key)
     if former is None:
         return False
-    now = fingerprint_now(making, versions_read(making, room, day), tracking_uri)
+    now = fingerprint_now(making, versions_read(making, room), making.also(tracking_uri))
     return former.fingerprint == now and is_there(room, former)

@@ -16,17 +16,13 @@ def retention_job(project: ProjectConfig) -> dg.JobDefinition:
 
     @dg.op(name=f"{project.project_name}_remove_old_versions")
     def remove_old_versions(context: dg.OpExecutionContext, tracker: TrackerResource) -> None:
-        from nexus_pipeline.steps.retention import remove_old_versions as remove
+        from nexus_pipeline.steps.retention import remove_from_all
         from nexus_pipeline.steps.serve_task import model_name
 
         client = open_tracker(tracker.path, tracker.experiment).client
-        known = {model.name for model in client.search_registered_models()}
-        removals: dict[str, Any] = {}
-        for task in project.task_names:
-            name = model_name(project, task)
-            if name in known:
-                done = remove(client, name, project.automation.keep_versions)
-                removals[name] = ", ".join(done.removed) or "none"
+        names = [model_name(project, task) for task in project.task_names]
+        done = remove_from_all(client, names, project.automation.keep_versions)
+        removals: dict[str, Any] = {one.name: ", ".join(one.removed) or "none" for one in done}
         context.log.info("removed versions: %s", removals)
         context.add_output_metadata(removals)
 

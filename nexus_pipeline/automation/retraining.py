@@ -6,9 +6,8 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from nexus_pipeline.automation.pending import pending
-from nexus_pipeline.defs.making import Making, open_tracker
-from nexus_pipeline.defs.resources import workshop
+from nexus_pipeline.automation.pending import pending, seen_through
+from nexus_pipeline.defs.making import Making
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.storage import StoreLockedError
 
@@ -43,8 +42,7 @@ def retraining_schedule(
     def retraining(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         if is_in_flight(context.instance, job.name):
             return dg.SkipReason(f"a run of {job.name} is under way")
-        room = workshop(project, resources["store"], resources["progress"])
-        uri = open_tracker(resources["tracker"].path, resources["tracker"].experiment).uri
+        room, uri = seen_through(project, resources)
         try:
             due = pending(room, makings, uri)
         except StoreLockedError as error:

@@ -97,9 +97,13 @@ def first_cause(context: dg.RunFailureSensorContext) -> str:
         failed = event.step_failure_data
         if failed.user_failure_data is not None and failed.user_failure_data.description:
             return f"{event.step_key}: {failed.user_failure_data.description}"
-        error = failed.error
-        while error is not None and error.cause is not None:
-            error = error.cause
-        if error is not None:
-            return f"{event.step_key}: {error.message.strip()}"
+        if failed.error is not None:
+            return f"{event.step_key}: {innermost(failed.error).message.strip()}"
     return context.failure_event.message or "the run failed"
+
+
+def innermost(error: Any) -> Any:
+    """The cause of the cause of Dagster's record of an error, down to the first."""
+    while error.cause is not None:
+        error = error.cause
+    return error

@@ -181,7 +181,8 @@ def make_or_reuse(
     upstream, code = room.records.versions(making.upstream), versioned(making.code)
     config = json.loads(json.dumps(dict(making.config), default=str))
     with Failing(room, key):
-        print_ = fingerprint_now(making, versions_read(making, room, day), runs.uri)
+        read = versions_read(making, room, day)
+        print_ = fingerprint_now(making, read, making.also(runs.uri))
         former = room.records.read(key)
         is_same = former and former.fingerprint == print_ and is_there(room, former)
     about = {"code_version": code, "config": config, "upstream": upstream}
@@ -223,10 +224,9 @@ def versions_read(making: Making, room: Workshop, day: str = "") -> dict[str, st
     return room.records.versions(making.upstream)
 
 
-def fingerprint_now(making: Making, read: Mapping[str, str], tracking_uri: str) -> str:
-    """The fingerprint of what would be made now from these versions."""
-    versions = {**read, **making.also(tracking_uri)}
-    return fingerprint(versioned(making.code), making.config, versions)
+def fingerprint_now(making: Making, read: Mapping[str, str], also: Mapping[str, str]) -> str:
+    """The fingerprint of what would be made now from these versions, and what it reads besides."""
+    return fingerprint(versioned(making.code), making.config, {**read, **also})
 
 
 class Inputs(NamedTuple):

@@ -1,5 +1,6 @@
 """Retention: registered versions that nobody needs any more, and their files, go."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from nexus_model.schema import Record
@@ -44,6 +45,12 @@ def remove_old_versions(client: "MlflowClient", name: str, keep: int) -> Removal
     left = client.search_model_versions(f"name = '{name}'")
     kept = sorted((str(version.version) for version in left), key=int)
     return Removal(name=name, removed=tuple(removed), kept=tuple(kept))
+
+
+def remove_from_all(client: "MlflowClient", names: Iterable[str], keep: int) -> list[Removal]:
+    """Remove superfluous versions of those of these models that are registered."""
+    known = {model.name for model in client.search_registered_models()}
+    return [remove_old_versions(client, name, keep) for name in names if name in known]
 
 
 def _delete_files(client: "MlflowClient", version: Any) -> None:

@@ -1,14 +1,20 @@
 """A shop with few customers, run once through every stage; the facts of a whole run stand on it."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from typer.testing import CliRunner
 
+from nexus_pipeline import cli
+from nexus_pipeline.automation.told import WEBHOOK
 from nexus_pipeline.project import ProjectConfig, load_project
 from nexus_pipeline.run import materialize
 from nexus_pipeline.scaffold import create_project, write_shop
@@ -117,6 +123,16 @@ def run_shop(shop: Shop, **options: object) -> None:
         patch.undo()
 
 
+def told(shop: Shop, *words: str) -> tuple[int, str]:
+    """The command in this process, about this shop: exit code and output."""
+    patch = in_its_home(shop)
+    try:
+        found = CliRunner().invoke(cli.app, [*words, "--project", str(shop.file)])
+    finally:
+        patch.undo()
+    return found.exit_code, found.output
+
+
 def command(
     *words: str, shop: Shop, before: Path | None = None, **options: object
 ) -> subprocess.Popen[str]:
@@ -175,3 +191,24 @@ def tracker(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     shutil.copy(empty_database, tmp_path / "runs.db")
     return Tracker(tmp_path / "runs.db", "f1")
+
+
+@pytest.fixture
+def listener(monkeypatch):
+    """A server on this machine that takes what is posted and answers as told."""
+    taken, answer = [], [200]
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            taken.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(answer[-1])
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv(WEBHOOK, f"http://127.0.0.1:{server.server_port}/secret")
+    yield taken, answer
+    server.shutdown()
+    server.server_close()

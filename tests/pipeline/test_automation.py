@@ -1,11 +1,8 @@
 """What runs by itself: asked without a daemon, and once with a real one."""
 
 import hashlib
-import json
 import os
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import dagster as dg
@@ -245,27 +242,6 @@ def test_everything_made_from_other_assets_has_the_condition_and_nothing_else(ma
     }
     by_itself = {key for key, m in makings.items() if m.upstream and m.job == EVERYTHING}
     assert with_condition == by_itself
-
-
-@pytest.fixture
-def listener(monkeypatch):
-    """A server on this machine that takes what is posted and answers as told."""
-    taken, answer = [], [200]
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            taken.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(answer[-1])
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None: ...
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv(WEBHOOK, f"http://127.0.0.1:{server.server_port}/secret")
-    yield taken, answer
-    server.shutdown()
-    server.server_close()
 
 
 def ended(defs: dg.Definitions, job: str, instance: dg.DagsterInstance):

@@ -1,11 +1,8 @@
 """A new file, a real daemon, and nobody at the keyboard: a run of everything, told to a webhook."""
 
-import json
 import os
 import signal
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import dagster as dg
 import pytest
@@ -20,27 +17,6 @@ PATIENCE_S = 240
 SENSORS = ("shop_new_files", "shop_tell_success")
 
 
-@pytest.fixture
-def heard(monkeypatch):
-    """What the webhook was told."""
-    taken = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            taken.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None: ...
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("NEXUS_WEBHOOK", f"http://127.0.0.1:{server.server_port}/")
-    yield taken
-    server.shutdown()
-    server.server_close()
-
-
 def workspace_of(shop: Shop) -> str:
     """What the daemon is told to load; the instance it runs on is made with it."""
     patch = in_its_home(shop)
@@ -51,7 +27,8 @@ def workspace_of(shop: Shop) -> str:
         patch.undo()
 
 
-def test_a_new_file_is_learned_from_while_nobody_is_there(copied, heard):
+def test_a_new_file_is_learned_from_while_nobody_is_there(copied, listener):
+    heard, _ = listener
     copied.file.write_text(
         copied.file.read_text("utf-8") + "automation: {look_every_s: 5, settled_s: 1}\n",
         encoding="utf-8",

@@ -5,28 +5,17 @@ import json
 import shutil
 
 import pytest
-from typer.testing import CliRunner
 
-from nexus_pipeline import cli
 from nexus_pipeline.defs.making import STAGES
 from nexus_pipeline.lineage.audit import AuditError, trail_of
 from nexus_pipeline.lineage.verify import read_trail
 from nexus_pipeline.run import RunFailedError
 from nexus_pipeline.steps import serve_task
-from tests.pipeline.conftest import Shop, in_its_home, run_shop
+from tests.pipeline.conftest import Shop, run_shop, told
 
 # MLflow, Great Expectations and Dagster warn about their own dependencies.
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
 PREDICTIONS = "data/served/shop/churned/predictions/predictions.parquet"
-
-
-def told(shop: Shop, *words: str) -> tuple[int, str]:
-    patch = in_its_home(shop)
-    try:
-        found = CliRunner().invoke(cli.app, [*words, "--project", str(shop.file)])
-    finally:
-        patch.undo()
-    return found.exit_code, found.output
 
 
 def facts(shop: Shop, *words: str) -> dict:

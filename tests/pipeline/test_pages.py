@@ -2,18 +2,16 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import pytest
 import yaml
 
 from nexus_pipeline import pages
+from tests.browser_pages import answers, free_port
 from tests.pipeline.conftest import REPOSITORY, Shop, command, in_its_home, small_shop
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -72,20 +70,6 @@ def test_when_one_page_ends_the_others_are_stopped(
     assert [process.poll() is None for process in started] == [False, False]
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def answers(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as page:
-            return page.status == 200
-    except (urllib.error.URLError, OSError):
-        return False
-
-
 def members(group: set[int]) -> list[int]:
     """Processes that are still in one of these groups."""
     found = []
@@ -115,7 +99,7 @@ def test_the_command_shows_both_pages_and_leaves_nothing_behind(made: Shop) -> N
     try:
         said = [process.stdout.readline() for _ in range(2)]
         give_up_at = time.monotonic() + PATIENCE_S
-        while not all(answers(port) for port in ports):
+        while not all(answers(f"http://127.0.0.1:{port}/") for port in ports):
             assert time.monotonic() < give_up_at, said
             assert process.poll() is None, said
             time.sleep(0.5)

@@ -3,16 +3,14 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from typer.testing import CliRunner
 
 from nexus_model.schema import ConfigurationError
-from nexus_pipeline import cli
 from nexus_pipeline.lineage.audit import AuditError
 from nexus_pipeline.steps import registry
 from nexus_pipeline.steps.gate import Gate
 from nexus_pipeline.steps.registry import versions
 from nexus_pipeline.steps.serve_task import GATE
-from tests.pipeline.conftest import in_its_home
+from tests.pipeline.conftest import told
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
 NAME = "shop-churned"
@@ -138,15 +136,6 @@ def test_trainings_at_the_same_time_get_versions_of_their_own(client, name):
         made = list(several.map(lambda _: registered(client, name), range(8)))
     assert len(set(made)) == 8
     assert [found.version for found in versions(client, name)] == sorted(made, key=int)[::-1]
-
-
-def told(shop, *words):
-    patch = in_its_home(shop)
-    try:
-        found = CliRunner().invoke(cli.app, [*words, "--project", str(shop.file)])
-    finally:
-        patch.undo()
-    return found.exit_code, found.output
 
 
 def test_the_commands_tell_of_a_trained_project(made):
