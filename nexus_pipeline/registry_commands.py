@@ -149,7 +149,7 @@ def _client(project: "ProjectConfig") -> "MlflowClient":
 
 
 def _names(project: "ProjectConfig") -> list[str]:
-    from nexus_pipeline.steps.serve_task import model_name
+    from nexus_pipeline.steps.champion import model_name
 
     return [model_name(project, task) for task in project.task_names]
 

@@ -31,7 +31,7 @@ def comparisons(project: ProjectConfig, task: str | None = None) -> Answer:
 
 
 def _report(project: ProjectConfig, task: str) -> "EvaluationReport":
-    from nexus_pipeline.steps.evaluate_task import evaluation_folder
+    from nexus_pipeline.steps.evaluation import evaluation_folder
     from nexus_pipeline.steps.report import METRICS_FILE, EvaluationReport
 
     path = evaluation_folder(project, task) / METRICS_FILE
@@ -82,7 +82,7 @@ def summary(project: ProjectConfig, task: str | None = None) -> Answer:
 
 
 def _places(project: ProjectConfig, task: str) -> dict[str, Any]:
-    from nexus_pipeline.steps.serve_task import model_name, read_promotion
+    from nexus_pipeline.steps.champion import model_name, read_promotion
 
     records, promotion = records_of(project), read_promotion(project, task)
 

@@ -16,8 +16,8 @@ def retention_job(project: ProjectConfig) -> dg.JobDefinition:
 
     @dg.op(name=f"{project.project_name}_remove_old_versions")
     def remove_old_versions(context: dg.OpExecutionContext, tracker: TrackerResource) -> None:
+        from nexus_pipeline.steps.champion import model_name
         from nexus_pipeline.steps.retention import remove_from_all
-        from nexus_pipeline.steps.serve_task import model_name
 
         client = open_tracker(tracker.path, tracker.experiment).client
         names = [model_name(project, task) for task in project.task_names]

@@ -120,8 +120,7 @@ def _line(entry: dict[str, Any]) -> str:
 
 def _kept_heads(config: "ProjectConfig", tracker: "Tracker") -> tuple[dict[str, str], list[str]]:
     """Where the trail stood when each version was registered, as the registry says."""
-    from nexus_pipeline.steps.register_task import AUDIT_HEAD
-    from nexus_pipeline.steps.serve_task import model_name
+    from nexus_pipeline.steps.champion import AUDIT_HEAD, model_name
     from nexus_pipeline.tracking.server import ServerDownError, answering_server
 
     names, kept = [model_name(config, task) for task in config.task_names], {}

@@ -39,7 +39,7 @@ REPORT_CODE = (
     "nexus_model/explain",
     *(
         f"nexus_pipeline/steps/{name}.py"
-        for name in ("evaluate_task", "explain_task", "data_card", "model_card")
+        for name in ("evaluate_task", "evaluation", "explain_task", "data_card", "model_card")
     ),
     *(
         f"nexus_pipeline/steps/report{name}.py"
@@ -102,7 +102,8 @@ def _report(project: ProjectConfig, task: str) -> Making:
     name = project.project_name
 
     def make(room: Workshop, doing: Doing) -> Made:
-        from nexus_pipeline.steps.evaluate_task import evaluate_task, evaluation_folder
+        from nexus_pipeline.steps.evaluate_task import evaluate_task
+        from nexus_pipeline.steps.evaluation import evaluation_folder
 
         made = evaluate_task(project, task, room.store, dict(doing.upstream))
         folder = evaluation_folder(project, task)
@@ -193,7 +194,7 @@ def evaluated_checks(project: ProjectConfig) -> list[dg.AssetChecksDefinition]:
     def fact(task: str) -> dg.AssetChecksDefinition:
         def the_model_beats_every_per_entity_baseline_on_validation(room: Workshop) -> Outcome:
             from nexus_pipeline.settings.gate import GateConfig
-            from nexus_pipeline.steps.evaluate_task import read_evaluation
+            from nexus_pipeline.steps.evaluation import read_evaluation
             from nexus_pipeline.steps.gate import open_gate
 
             evaluation = read_evaluation(room.project, task)

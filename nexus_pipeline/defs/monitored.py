@@ -33,7 +33,7 @@ def _reference(project: ProjectConfig, task: str) -> Making:
         return Made(stored, {"rows": stored.rows})
 
     def champion(tracking_uri: str) -> Mapping[str, str]:
-        from nexus_pipeline.steps.predict_batch import champion_version
+        from nexus_pipeline.steps.champion import champion_version
 
         return {"champion": champion_version(project, task, tracking_uri)}
 

@@ -16,6 +16,7 @@ CODE = tuple(
         "steps/register_task",
         "steps/predict_batch",
         "steps/registry",
+        "steps/champion",
         "served_model",
     )
 )
@@ -94,7 +95,7 @@ def _predicted(project: ProjectConfig, task: str) -> Making:
         return Made(stored, {"rows": stored.rows, "preview": shown})
 
     def champion(tracking_uri: str) -> Mapping[str, str]:
-        from nexus_pipeline.steps.predict_batch import champion_identity
+        from nexus_pipeline.steps.champion import champion_identity
 
         with answering_server(tracking_uri, f"who is champion is not known; {AGAIN}"):
             return champion_identity(project, task, tracking_uri)

@@ -223,7 +223,7 @@ def package_versions() -> dict[str, str]:
 
 def _figures(project: ProjectConfig, task: str) -> dict[str, dict[str, Figure]]:
     """The model's own metrics with their intervals, as its report has them."""
-    from nexus_pipeline.steps.evaluate_task import MODEL, evaluation_folder
+    from nexus_pipeline.steps.evaluation import MODEL, evaluation_folder
 
     report = json.loads((evaluation_folder(project, task) / "metrics.json").read_bytes())
     model = next(model for model in report["models"] if model["name"] == MODEL)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from nexus_model.schema import ArtifactError, ConfigurationError
 from nexus_pipeline.lineage.model_lineage import LINEAGE, ModelLineage
 from nexus_pipeline.project import ProjectConfig
+from nexus_pipeline.steps.champion import CHAMPION, model_name
 from nexus_pipeline.steps.records import Records
 from nexus_pipeline.steps.registry import RegisteredVersion, find_version
-from nexus_pipeline.steps.serve_task import CHAMPION, model_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -38,10 +38,10 @@ from nexus_pipeline.monitor.windows import Span, TableRows, as_array, read_rows
 from nexus_pipeline.project import ProjectConfig, monitoring_of
 from nexus_pipeline.settings.monitoring import MonitoringConfig
 from nexus_pipeline.steps.align import folder_hash
-from nexus_pipeline.steps.evaluate_task import read_evaluation
+from nexus_pipeline.steps.champion import champion_of, model_name
+from nexus_pipeline.steps.evaluation import read_evaluation
 from nexus_pipeline.steps.records import Records, fingerprint
 from nexus_pipeline.steps.registry import fetch_artifact
-from nexus_pipeline.steps.serve_task import champion_of, model_name
 from nexus_pipeline.steps.stored import Stored, relative
 from nexus_pipeline.steps.tokenize_task import open_tensors_of, read_labels, read_splits
 from nexus_pipeline.steps.train_task import THREADS

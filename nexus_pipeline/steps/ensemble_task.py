@@ -18,7 +18,7 @@ from nexus_model.schema import Record, TaskKind
 from nexus_pipeline.progress import ProgressLog
 from nexus_pipeline.project import ProjectConfig, ensemble_of
 from nexus_pipeline.steps.align import folder_hash, read_recipe
-from nexus_pipeline.steps.evaluate_task import MODEL
+from nexus_pipeline.steps.evaluation import MODEL
 from nexus_pipeline.steps.member import Member, Training, train_member
 from nexus_pipeline.steps.stored import Stored, aligned_view, relative
 from nexus_pipeline.steps.tokenize_task import Splits, read_labels, read_splits

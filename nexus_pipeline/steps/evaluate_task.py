@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from pydantic import Field
 
 from nexus_model.align.samples import Split
-from nexus_model.schema import Record
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.settings.names import DEFAULT_FILE
 from nexus_pipeline.steps.align import folder_hash, read_recipe
+from nexus_pipeline.steps.evaluation import MODEL, Evaluation, evaluation_folder
 from nexus_pipeline.steps.optimize_task import FULL, artifact_folder, read_size_report
 from nexus_pipeline.steps.records import fingerprint
 from nexus_pipeline.steps.stored import Stored, aligned_view, relative
@@ -26,27 +25,7 @@ if TYPE_CHECKING:
     from nexus_pipeline.steps.explain_task import TaskModel
     from nexus_pipeline.steps.report import Attention, Background, EvaluationReport
 
-MODEL = "nexusformer"
 FLOW_SAMPLES = 256
-
-
-class Evaluation(Record):
-    """What serving needs to know of an evaluation.
-
-    ``slices`` are the model's scores on parts of the validation samples, by ``segment = value``.
-    """
-
-    metric: str
-    artifact_sha256: str
-    data_fingerprint: str
-    commit: str
-    by_split: dict[str, dict[str, float]]
-    slices: dict[str, float] = Field(default_factory=dict)
-    calibration_error: float | None = None
-
-    def scores(self, split: str) -> dict[str, float]:
-        """The primary metric of every model on a split."""
-        return self.by_split[split]
 
 
 class Evaluated(NamedTuple):
@@ -55,11 +34,6 @@ class Evaluated(NamedTuple):
     stored: Stored
     table: str
     card: str
-
-
-def evaluation_folder(project: ProjectConfig, task: str) -> Path:
-    """Where a task's report is."""
-    return project.stage_folder("evaluated", task)
 
 
 def baseline_folder(project: ProjectConfig, task: str) -> Path:
@@ -192,12 +166,6 @@ def _background(
         distributions=distributions(told, own),
         reproduce=f"nexusflow train --project {DEFAULT_FILE} --task {task}",
     )
-
-
-def read_evaluation(project: ProjectConfig, task: str) -> Evaluation:
-    """The summary ``evaluate_task`` wrote."""
-    path = evaluation_folder(project, task) / "evaluation.json"
-    return Evaluation.model_validate_json(path.read_text(encoding="utf-8"))
 
 
 def comparison_table(report: "EvaluationReport") -> str:

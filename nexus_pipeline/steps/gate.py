@@ -7,7 +7,7 @@ from pydantic import Field
 from nexus_model.evaluate.metrics import Direction, direction_of
 from nexus_model.schema import Record
 from nexus_pipeline.settings.gate import GateConfig
-from nexus_pipeline.steps.evaluate_task import MODEL, Evaluation
+from nexus_pipeline.steps.evaluation import MODEL, Evaluation
 
 ENTITY_BASELINES = ("majority_or_mean", "entity_last", "entity_mean")
 

@@ -11,13 +11,9 @@ from nexus_model.align.relate import quoted
 from nexus_model.schema import DataError
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps.align import folder_hash
+from nexus_pipeline.steps.champion import champion_version, model_name, read_promotion
 from nexus_pipeline.steps.registry import fetch_artifact
-from nexus_pipeline.steps.serve_task import (
-    champion_of,
-    model_name,
-    raw_frames,
-    read_promotion,
-)
+from nexus_pipeline.steps.serve_task import raw_frames
 from nexus_pipeline.steps.stored import Fact, Stored, relative
 from nexus_pipeline.storage import Store
 
@@ -57,25 +53,6 @@ def last_cohort(recipe: Recipe, store: Store, moment: dt.datetime | None) -> lis
             f"nobody was asked about until {moment}", table=f"samples_{recipe.task.name}"
         )
     return [key[0] if len(key) == 1 else key for key in found]
-
-
-def champion_version(project: ProjectConfig, task: str, uri: str) -> str:
-    """Which version is champion now, empty while nobody is."""
-    from mlflow import MlflowClient
-
-    found = champion_of(MlflowClient(tracking_uri=uri), model_name(project, task))
-    return "" if found is None else str(found.version)
-
-
-def champion_identity(project: ProjectConfig, task: str, uri: str) -> dict[str, str]:
-    """Who is champion now: another registry counts its versions from 1 again."""
-    from mlflow import MlflowClient
-
-    found = champion_of(MlflowClient(tracking_uri=uri), model_name(project, task))
-    if found is None:
-        return {"champion": ""}
-    artifact = found.tags.get("artifact_sha256", "")
-    return {"champion": str(found.version), "champion_artifact": artifact}
 
 
 def prediction_folder(project: ProjectConfig, task: str, day: str = "") -> Path:

@@ -10,17 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from nexus_model.schema import Record, TaskSpec
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps.align import read_recipe
-from nexus_pipeline.steps.evaluate_task import MODEL, read_evaluation
+from nexus_pipeline.steps.champion import AUDIT_HEAD, CHALLENGER, CHAMPION, model_name
+from nexus_pipeline.steps.evaluation import MODEL, read_evaluation
 from nexus_pipeline.steps.noting import Note
 from nexus_pipeline.steps.optimize_task import FULL, artifact_folder
 from nexus_pipeline.steps.predict_batch import latest_moment
-from nexus_pipeline.steps.serve_task import (
-    CHALLENGER,
-    CHAMPION,
-    model_name,
-    raw_frames,
-    written,
-)
+from nexus_pipeline.steps.serve_task import raw_frames, written
 from nexus_pipeline.steps.stored import Stored
 from nexus_pipeline.storage import Store
 from nexus_pipeline.tracking import tracking_at
@@ -30,7 +25,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 EXAMPLE_ROWS = 3
-AUDIT_HEAD = "audit_head"
 
 
 class Registration(Record):

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nexus_model.schema import ArtifactError, ConfigurationError, Record
+from nexus_pipeline.steps.champion import BEFORE, CHAMPION, GATE, move_champion
 from nexus_pipeline.steps.gate import Gate
 from nexus_pipeline.steps.noting import Note
-from nexus_pipeline.steps.serve_task import BEFORE, CHAMPION, GATE, move_champion
 from nexus_pipeline.tracking import tracking_at
 from nexus_pipeline.tracking.server import answering_server
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from nexus_model.schema import Record
-from nexus_pipeline.steps.serve_task import BEFORE
+from nexus_pipeline.steps.champion import BEFORE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

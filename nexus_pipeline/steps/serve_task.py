@@ -2,14 +2,22 @@
 
 import datetime as dt
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nexus_model.align.relate import quoted
 from nexus_model.align.samples import Split
-from nexus_model.schema import ConfigurationError, Record
+from nexus_model.schema import Record
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps.align import read_recipe
-from nexus_pipeline.steps.evaluate_task import read_evaluation
+from nexus_pipeline.steps.champion import (
+    CHALLENGER,
+    GATE,
+    Promotion,
+    champion_of,
+    model_name,
+    move_champion,
+)
+from nexus_pipeline.steps.evaluation import read_evaluation
 from nexus_pipeline.steps.gate import Gate, open_gate
 from nexus_pipeline.steps.noting import Note
 from nexus_pipeline.steps.optimize_task import FULL, artifact_folder
@@ -19,23 +27,6 @@ from nexus_pipeline.storage import Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-CHALLENGER, CHAMPION = "challenger", "champion"
-GATE, BEFORE = "gate", "champion_before"
-
-
-class Promotion(Record):
-    """What happened to the champion alias."""
-
-    version: str
-    champion_before: str | None
-    champion_after: str | None
-    reason: str
-
-
-def model_name(project: ProjectConfig, task: str) -> str:
-    """Name in the registry."""
-    return f"{project.project_name}-{task}"
 
 
 def raw_frames(project: ProjectConfig, task: str, store: Store) -> dict[str, "pa.Table"]:
@@ -67,18 +58,6 @@ def written(project: ProjectConfig, task: str, name: str, record: Record) -> Sto
             if isinstance(value, str | int | float | bool)
         },
     )
-
-
-def read_promotion(project: ProjectConfig, task: str) -> "Promotion":
-    """The last promotion decision of a task.
-
-    Raises:
-        ConfigurationError: there was none.
-    """
-    path = project.stage_folder("served", task) / "promotion.json"
-    if not path.is_file():
-        raise ConfigurationError(f"no version of {task} was judged yet; `nexusflow train` does")
-    return Promotion.model_validate_json(path.read_text(encoding="utf-8"))
 
 
 def promote_task(
@@ -120,25 +99,6 @@ def promote_task(
         reason=gate.reason,
     )
     return written(project, task, "promotion", promotion), promotion
-
-
-def move_champion(client: Any, name: str, version: str, before: str | None) -> None:
-    """Make a version champion and note whom it took over from, so that there is a way back."""
-    client.set_model_version_tag(name, version, BEFORE, before or "")
-    client.set_registered_model_alias(name, CHAMPION, version)
-
-
-def champion_of(client: Any, name: str) -> Any | None:
-    """The version that is champion now, if any."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        aliases = client.get_registered_model(name).aliases
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return None
-        raise
-    return client.get_model_version_by_alias(name, CHAMPION) if CHAMPION in aliases else None
 
 
 class ArtifactDifference(Record):

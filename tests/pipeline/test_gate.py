@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nexus_pipeline.settings.gate import GateConfig
-from nexus_pipeline.steps.evaluate_task import MODEL, Evaluation
+from nexus_pipeline.steps.evaluation import MODEL, Evaluation
 from nexus_pipeline.steps.gate import Gate, open_gate
 from nexus_pipeline.steps.report_ranking import slice_scores
 

@@ -7,9 +7,9 @@ import pytest
 from nexus_model.schema import ConfigurationError
 from nexus_pipeline.lineage.audit import AuditError
 from nexus_pipeline.steps import registry
+from nexus_pipeline.steps.champion import GATE
 from nexus_pipeline.steps.gate import Gate
 from nexus_pipeline.steps.registry import versions
-from nexus_pipeline.steps.serve_task import GATE
 from tests.pipeline.conftest import told
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]

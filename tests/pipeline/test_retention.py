@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from nexus_pipeline.assembly import build_definitions
+from nexus_pipeline.steps.champion import CHALLENGER
 from nexus_pipeline.steps.registry import versions
 from nexus_pipeline.steps.retention import remove_old_versions, superfluous
-from nexus_pipeline.steps.serve_task import CHALLENGER
 from tests.pipeline.conftest import in_its_home, run_shop
 from tests.pipeline.test_registry import gate, promote, registered, roll_back
 

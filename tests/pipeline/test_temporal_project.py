@@ -18,7 +18,7 @@ from nexus_pipeline import cli
 from nexus_pipeline.assembly import build_definitions
 from nexus_pipeline.project import load_project
 from nexus_pipeline.run import dagster_instance
-from nexus_pipeline.steps.serve_task import read_promotion
+from nexus_pipeline.steps.champion import read_promotion
 from tests.pipeline.conftest import Shop, in_its_home, small_shop
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]

@@ -17,7 +17,7 @@ from nexus_model import load_model
 from nexus_pipeline import cli
 from nexus_pipeline.defs.making import STAGES
 from nexus_pipeline.steps import gate, serve_task
-from nexus_pipeline.steps.evaluate_task import Evaluation
+from nexus_pipeline.steps.evaluation import Evaluation
 from nexus_pipeline.tracking import tracking_at
 from tests.pipeline.conftest import (
     REPOSITORY,

@@ -1,9 +1,11 @@
 """Torch's own fused attention for unequal lengths; the only file that imports it.
 
 B batch, H heads, Q queries, K keys, W head width, N kept queries or keys of all samples.
+Importing it takes longer than the rest of the model, so it is looked for when a call could use it.
 """
 
 import importlib
+from functools import cached_property
 
 from torch import Tensor
 
@@ -25,12 +27,14 @@ class VarlenAttention:
 
     name = "torch_varlen"
 
-    def __init__(self) -> None:
-        self.absent = [] if is_present() else ["this torch has no varlen attention"]
+    @cached_property
+    def absent(self) -> list[str]:
+        """Why it cannot be had, if so."""
+        return [] if is_present() else ["this torch has no varlen attention"]
 
     def refusals(self, call: AttentionCall) -> list[str]:
-        """A torch without it, then what the kernel cannot do."""
-        return self.absent + refusals_of_packed_kernels(call)
+        """What the kernel cannot do; of a call that it could take, a torch without it."""
+        return refusals_of_packed_kernels(call) or self.absent
 
     def attend(
         self,
