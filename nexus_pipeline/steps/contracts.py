@@ -1,9 +1,9 @@
 """What a table promises: columns with type and meaning, keys, time; stored as JSON."""
 
 import datetime as dt
+import warnings
+from functools import cache
 from typing import TYPE_CHECKING
-
-import polars as pl
 
 from nexus_model.schema import ConfigurationError, ForeignKey, Record
 from nexus_pipeline.project import ProjectConfig
@@ -20,27 +20,37 @@ from nexus_pipeline.storage.tables import table_columns
 
 if TYPE_CHECKING:
     import pandera.polars as pa
+    import polars as pl
+
+# Pandera imports PySpark where it is installed, which then speaks of a pandas that is not ours.
+warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
 
 # Nanoseconds since 1970 in 64 bits reach from 1677 to 2262.
 EARLIEST, LATEST = dt.datetime(1677, 9, 22), dt.datetime(2262, 4, 11)
-_POLARS_TYPES: dict[str, pl.DataType] = {
-    "BOOLEAN": pl.Boolean(),
-    "TINYINT": pl.Int8(),
-    "SMALLINT": pl.Int16(),
-    "INTEGER": pl.Int32(),
-    "BIGINT": pl.Int64(),
-    "UTINYINT": pl.UInt8(),
-    "USMALLINT": pl.UInt16(),
-    "UINTEGER": pl.UInt32(),
-    "UBIGINT": pl.UInt64(),
-    "FLOAT": pl.Float32(),
-    "DOUBLE": pl.Float64(),
-    "VARCHAR": pl.String(),
-    "DATE": pl.Date(),
-    "TIMESTAMP": pl.Datetime("us"),
-    "TIMESTAMP_MS": pl.Datetime("ms"),
-    "TIMESTAMP_NS": pl.Datetime("ns"),
-}
+
+
+@cache
+def _polars_types() -> "dict[str, pl.DataType]":
+    import polars as pl
+
+    return {
+        "BOOLEAN": pl.Boolean(),
+        "TINYINT": pl.Int8(),
+        "SMALLINT": pl.Int16(),
+        "INTEGER": pl.Int32(),
+        "BIGINT": pl.Int64(),
+        "UTINYINT": pl.UInt8(),
+        "USMALLINT": pl.UInt16(),
+        "UINTEGER": pl.UInt32(),
+        "UBIGINT": pl.UInt64(),
+        "FLOAT": pl.Float32(),
+        "DOUBLE": pl.Float64(),
+        "VARCHAR": pl.String(),
+        "DATE": pl.Date(),
+        "TIMESTAMP": pl.Datetime("us"),
+        "TIMESTAMP_MS": pl.Datetime("ms"),
+        "TIMESTAMP_NS": pl.Datetime("ns"),
+    }
 
 
 class Contract(Record):
@@ -123,9 +133,9 @@ def pandera_schema(contract: Contract, *, unique: bool = True) -> "pa.DataFrameS
     return pa.DataFrameSchema(columns, unique=keys, name=contract.table, strict=False)
 
 
-def polars_type(kind: str) -> pl.DataType | None:
+def polars_type(kind: str) -> "pl.DataType | None":
     """The polars type of a DuckDB type, ``None`` where frames may hold it in several ways."""
-    return _POLARS_TYPES.get(kind)
+    return _polars_types().get(kind)
 
 
 def _time_check(column: ColumnContract) -> "pa.Check | None":

@@ -8,16 +8,18 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import duckdb
-import polars as pl
 import pyarrow as pa
 
 from nexus_model.schema import DataError
 from nexus_pipeline.storage.names import quote, quote_all, quote_table, split_name
 
-Frame: TypeAlias = pl.DataFrame | pa.Table | str
+if TYPE_CHECKING:
+    import polars as pl
+
+Frame: TypeAlias = "pl.DataFrame | pa.Table | str"
 _INCOMING = "_incoming_frame"
 
 
@@ -111,7 +113,7 @@ def _as_select(
     if isinstance(frame, str):
         yield frame
         return
-    arrow = frame.to_arrow() if isinstance(frame, pl.DataFrame) else frame
+    arrow = frame if isinstance(frame, pa.Table) else frame.to_arrow()
     if not arrow.column_names:
         raise DataError("a table needs at least one column", table=table)
     con.register(_INCOMING, arrow)
