@@ -16,7 +16,7 @@ from nexus_model.encode.choose import build_history_encoder
 from nexus_model.encode.table_encoder import DatabaseEncoder
 from nexus_model.exchange.cohort import CohortAttention
 from nexus_model.exchange.gather import AGE_FEATURES, Gathered, age_features, gather
-from nexus_model.exchange.memory import Memory
+from nexus_model.exchange.memory import Memory, packed
 from nexus_model.exchange.refine import Refinement
 from nexus_model.exchange.summarize import Summarize
 from nexus_model.layers.choose_feed_forward import feed_forward_of
@@ -103,13 +103,12 @@ class NexusFormer(nn.Module):
 
     def embed(self, batch: RelBatch, cycles: int | None = None) -> Tensor:
         """``[B, D]``: one vector per sample, all tables fused, and its cohort's where asked for."""
-        rows_RD = self.database(batch.tables)
+        rows_RD, keep_BP = self.database(batch.tables), self._present(batch)
         tokens, gathered = [], []
         for encoder, table, path in zip(self.paths, self.path_tables, batch.paths, strict=True):
             tokens_BMD, found = encoder(rows_RD[table], path)
             tokens.append(tokens_BMD)
             gathered.append(found)
-        keep_BP = self._present(batch)
         memory = self._memory(gathered, keep_BP)
         state_BQD = self.refine(torch.cat(tokens, dim=1), memory, cycles)
         fused_BD = self.fuse(state_BQD, memory.keep_BQ)
@@ -135,11 +134,16 @@ class NexusFormer(nn.Module):
         lengths = torch.tensor([found.keep_BK.shape[1] for found in gathered], device=device)
         path = torch.arange(len(gathered), device=device)
         path_K = path.repeat_interleave(lengths)
+        rows_BKD, keep_BK, path_BK = packed(
+            torch.cat([found.rows_BKD for found in gathered], dim=1),
+            torch.cat([found.keep_BK for found in gathered], dim=1) & keep_BP[:, path_K],
+            path_K,
+        )
         path_Q = path.repeat_interleave(self.config.summary_tokens)
         return Memory(
-            rows_BKD=torch.cat([found.rows_BKD for found in gathered], dim=1),
-            keep_BK=torch.cat([found.keep_BK for found in gathered], dim=1) & keep_BP[:, path_K],
-            path_K=path_K,
+            rows_BKD=rows_BKD,
+            keep_BK=keep_BK,
+            path_BK=path_BK,
             path_Q=path_Q,
             keep_BQ=keep_BP[:, path_Q],
             paths=len(gathered),

@@ -16,7 +16,7 @@ def memory(batch=3, seed=0, dtype=torch.float32):
     keep_BK[:, [2, 4, 8]] = False
     rows_BKD = torch.randn(batch, len(PATH_K), WIDTH, generator=some, dtype=dtype)
     keep_BQ = torch.ones(batch, len(PATH_Q), dtype=torch.bool)
-    return Memory(rows_BKD, keep_BK, PATH_K, PATH_Q, keep_BQ, paths=PATHS)
+    return Memory(rows_BKD, keep_BK, PATH_K.expand(batch, -1), PATH_Q, keep_BQ, paths=PATHS)
 
 
 def state(batch=3, seed=1, dtype=torch.float32):
@@ -34,12 +34,15 @@ def part_of(given, samples):
     """The memory of some samples alone."""
     at = torch.tensor(samples)
     return given._replace(
-        rows_BKD=given.rows_BKD[at], keep_BK=given.keep_BK[at], keep_BQ=given.keep_BQ[at]
+        rows_BKD=given.rows_BKD[at],
+        keep_BK=given.keep_BK[at],
+        keep_BQ=given.keep_BQ[at],
+        path_BK=given.path_BK[at],
     )
 
 
 def without(given, path):
     """The memory with a table missing altogether."""
     return given._replace(
-        keep_BK=given.keep_BK & (given.path_K != path), keep_BQ=given.keep_BQ & (path != PATH_Q)
+        keep_BK=given.keep_BK & (given.path_BK != path), keep_BQ=given.keep_BQ & (path != PATH_Q)
     )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from nexus_model.layers.attention.multihead import MultiHeadAttention
 from nexus_model.layers.choose_feed_forward import FeedForwardMaker
+from nexus_model.layers.dropout import Dropout
 from nexus_model.layers.feed_forward import FeedForward
 from nexus_model.layers.shape import check_shape
 
@@ -32,7 +33,7 @@ class FTTransformerEncoder(nn.Module):
         self.attention = nn.ModuleList(MultiHeadAttention(width, heads) for _ in range(blocks))
         hidden = width * 4 // 3
         self.forwards = nn.ModuleList(feed_forward(width, hidden, dropout) for _ in range(blocks))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.norm = nn.LayerNorm(width)
         self.reset_parameters()
 
@@ -52,10 +53,6 @@ class FTTransformerEncoder(nn.Module):
             normed_RCD = norm(tokens_RCD)
             # Only the [CLS] token is read after the last block.
             kept = slice(0, 1) if index == len(self.norms) - 1 else slice(None)
-            queries_RQD = normed_RCD[:, kept]
-            keep_RQC = normed_RCD.new_ones(
-                rows, queries_RQD.shape[1], normed_RCD.shape[1], dtype=torch.bool
-            )
-            read_RQD = self.dropout(attend(queries_RQD, normed_RCD, keep_RQC))
+            read_RQD = self.dropout(attend(normed_RCD[:, kept], normed_RCD))
             tokens_RCD = feed(tokens_RCD[:, kept] + read_RQD)
         return self.norm(tokens_RCD[:, 0])

@@ -4,7 +4,6 @@ R rows, C columns, D width. Attention adds to the cells and starts at zero, so t
 the ``mlp`` one and learns which columns explain each other.
 """
 
-import torch
 from torch import Tensor, nn
 
 from nexus_model.encode.mlp import MLPEncoder
@@ -38,7 +37,4 @@ class StandardTabularEncoder(nn.Module):
         if self.attention is None:
             return self.mlp(self.norm(cells_RCD))
         normed_RCD = self.norm(cells_RCD)
-        keep_RCC = torch.ones(
-            len(cells_RCD), self.columns, self.columns, dtype=torch.bool, device=cells_RCD.device
-        )
-        return self.mlp(normed_RCD + self.attention(normed_RCD, normed_RCD, keep_RCC))
+        return self.mlp(normed_RCD + self.attention(normed_RCD, normed_RCD))

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from nexus_model.layers.dropout import Dropout
 from nexus_model.layers.shape import check_shape
 from nexus_model.layers.sparse_maps import entmax15, sparsemax
 from nexus_model.layers.tap import Tap, listening
@@ -179,7 +180,7 @@ class TabNetEncoder(nn.Module):
         transform = (FeatureTransformer(hidden, config) for _ in range(self.steps))
         self.transform = nn.ModuleList(transform)
         self.tap_mask = Tap()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.project = nn.Linear(width, width)
         self.norm = nn.LayerNorm(width)
 

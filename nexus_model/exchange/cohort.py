@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nexus_model.layers.attention.multihead import MultiHeadAttention
+from nexus_model.layers.dropout import Dropout
 from nexus_model.layers.feed_forward import FeedForward
 
 
@@ -30,7 +31,7 @@ class CohortAttention(nn.Module):
         self.moment_FD = nn.Parameter(torch.empty(clock, width))
         self.attend = MultiHeadAttention(width, heads)
         self.size = nn.Linear(1, width, bias=False)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.think = FeedForward(width, 2 * width, dropout)
         self.reset_parameters()
 

@@ -79,6 +79,6 @@ class OwnTableAttention(nn.Module):
         return self.attend.keys_and_values(memory.rows_BKD)
 
     def forward(self, state_BQD: Tensor, offered: Offered, memory: Memory) -> Tensor:
-        own_QK = memory.path_Q[:, None] == memory.path_K
-        keep_BQK = own_QK & memory.keep_BK[:, None]
+        own_BQK = memory.path_Q[:, None] == memory.path_BK[:, None]
+        keep_BQK = own_BQK & memory.keep_BK[:, None]
         return state_BQD + self.attend.read(self.norm(state_BQD), offered, keep_BQK)

@@ -1,7 +1,8 @@
 """What a sample's state may read: the rows of all its paths, and which path each of them is of.
 
 B samples, Q state tokens of all paths, K rows of all paths, D width, P paths, N rows then state
-tokens offered together.
+tokens offered together. Rows stand close together: a sample is padded to the rows of the largest
+sample of its batch, not path by path.
 """
 
 from typing import NamedTuple
@@ -13,23 +14,24 @@ from torch import Tensor
 class Memory(NamedTuple):
     """Rows and layout; ``True`` in a keep mask means "is there".
 
-    Paths stand in order, each with equally many state tokens. ``keep_BQ`` is False for the state
+    ``path_BK`` is the path of each row; of padding it says nothing. State tokens stand by path,
+    equally many of each. ``keep_BQ`` is False for the state
     tokens of a path whose table is missing. ``context_PP``, if given, adds to the logit with which
     path ``i`` reads path ``j``; minus infinity forbids it.
     """
 
     rows_BKD: Tensor
     keep_BK: Tensor
-    path_K: Tensor
+    path_BK: Tensor
     path_Q: Tensor
     keep_BQ: Tensor
     paths: int
     context_PP: Tensor | None = None
 
     @property
-    def path_N(self) -> Tensor:
+    def path_BN(self) -> Tensor:
         """Path of each row, then of each state token."""
-        return torch.cat([self.path_K, self.path_Q])
+        return torch.cat([self.path_BK, self.path_Q.expand(len(self.path_BK), -1)], dim=1)
 
     @property
     def keep_BN(self) -> Tensor:
@@ -42,13 +44,35 @@ class Memory(NamedTuple):
         return self.keep_BQ[:, :: len(self.path_Q) // self.paths]
 
 
+def packed(rows_BKD: Tensor, keep_BK: Tensor, path_K: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows moved together, ``keep_BK`` and ``path_BK``: K is then that of the largest sample.
+
+    >>> keep_BK = torch.tensor([[True, False, True], [False, True, False]])
+    >>> rows_BKD, keep_BK, path_BK = packed(torch.arange(6.0).view(2, 3, 1), keep_BK,
+    ...     torch.tensor([0, 0, 1]))
+    >>> rows_BKD[..., 0].tolist(), keep_BK.tolist(), path_BK.tolist()
+    ([[0.0, 2.0], [4.0, 3.0]], [[True, True], [True, False]], [[0, 1], [0, 0]])
+    """
+    count_B = keep_BK.sum(1)
+    most = max(1, int(count_B.max())) if len(count_B) else 1
+    length = keep_BK.shape[1]
+    if most >= length:
+        return rows_BKD, keep_BK, path_K.expand(len(keep_BK), -1)
+    order_BK = keep_BK.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
+    start_B1 = torch.arange(len(keep_BK), device=order_BK.device)[:, None] * length
+    chosen_N = (order_BK + start_B1).flatten()
+    moved_BKD = rows_BKD.flatten(0, 1).index_select(0, chosen_N).view(-1, most, rows_BKD.shape[2])
+    return moved_BKD, keep_BK.gather(1, order_BK), path_K[order_BK]
+
+
 def other_tables(memory: Memory) -> Tensor:
     """Bool ``[B, Q, N]``: what each state token may read, its own path excluded."""
-    keep_BQN = (memory.path_Q[:, None] != memory.path_N) & memory.keep_BN[:, None]
+    path_B1N = memory.path_BN[:, None]
+    keep_BQN = (memory.path_Q[:, None] != path_B1N) & memory.keep_BN[:, None]
     if memory.context_PP is None:
         return keep_BQN
     allowed_PP = memory.context_PP > -torch.inf
-    return keep_BQN & allowed_PP[memory.path_Q][:, memory.path_N]
+    return keep_BQN & allowed_PP[memory.path_Q[:, None], path_B1N]
 
 
 def every_table(memory: Memory) -> Tensor:
@@ -66,14 +90,16 @@ def reading_bias(memory: Memory, pair_BHPP: Tensor | None) -> Tensor | None:
     """``[B, H, Q, N]`` logits added by context weights and by the pair track; None if neither."""
     if memory.context_PP is None and pair_BHPP is None:
         return None
-    total = torch.zeros((), device=memory.rows_BKD.device)
+    path_BN, bias = memory.path_BN, None
     if memory.context_PP is not None:
         finite_PP = memory.context_PP.clamp(min=-30.0)
-        total = total + finite_PP[memory.path_Q][:, memory.path_N]
-    if pair_BHPP is not None:
-        total = total + pair_BHPP[:, :, memory.path_Q][..., memory.path_N]
-    shape = (len(memory.rows_BKD), 1, len(memory.path_Q), len(memory.path_N))
-    return total.expand(shape) if total.ndim == 2 else total
+        bias = finite_PP[memory.path_Q[:, None], path_BN[:, None]][:, None]
+    if pair_BHPP is None:
+        return bias
+    asked_BHQP = pair_BHPP[:, :, memory.path_Q]
+    of_BHQN = path_BN[:, None, None].expand(*asked_BHQP.shape[:3], -1)
+    logits_BHQN = asked_BHQP.gather(3, of_BHQN)
+    return logits_BHQN if bias is None else bias + logits_BHQN
 
 
 def path_means(state_BQD: Tensor, memory: Memory) -> Tensor:

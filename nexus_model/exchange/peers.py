@@ -51,12 +51,12 @@ class PeerReader(nn.Module):
         tokens = state_BQD.shape[1] // paths
         best_BPJ = scores_BPP.topk(min(self.top_k, paths - 1), dim=-1).indices
         usable_BPJ = scores_BPP.gather(2, best_BPJ) > -torch.inf
-        slots_PL, there_PL = _slots(memory)
-        at_BPN = slots_PL[best_BPJ].flatten(2)
-        keep_BPN = (there_PL[best_BPJ] & usable_BPJ[..., None]).flatten(2)
-        keep_BPN = keep_BPN & memory.keep_BN[torch.arange(batch)[:, None, None], at_BPN]
+        slots_BPL, there_BPL = _slots(memory)
+        sample_B11 = torch.arange(batch, device=best_BPJ.device)[:, None, None]
+        at_BPN = slots_BPL[sample_B11, best_BPJ].flatten(2)
+        keep_BPN = (there_BPL[sample_B11, best_BPJ] & usable_BPJ[..., None]).flatten(2)
         at_XN, keep_XN = at_BPN.flatten(0, 1), keep_BPN.flatten(0, 1)
-        gate_XN1 = self._gates(scores_BPP, best_BPJ, slots_PL.shape[1])
+        gate_XN1 = self._gates(scores_BPP, best_BPJ, slots_BPL.shape[2])
         k_XHNW, v_XHNW = (_gathered(part, at_XN, paths) for part in offered)
         v_XHNW = v_XHNW * gate_XN1[:, None].to(v_XHNW.dtype)
         keep_XMN = keep_XN[:, None].expand(-1, tokens, -1)
@@ -64,7 +64,7 @@ class PeerReader(nn.Module):
         readers_XM = (
             torch.arange(paths, device=at_XN.device).repeat(batch)[:, None].expand(-1, tokens)
         )
-        reading = tap_reading(Reading(keep_XMN, bias, readers_XM, memory.path_N[at_XN]))
+        reading = tap_reading(Reading(keep_XMN, bias, readers_XM, _paths_of(memory, at_BPN)))
         state_XMD = state_BQD.unflatten(1, (paths, tokens)).flatten(0, 1)
         read_XMD = attention.read(state_XMD, (k_XHNW, v_XHNW), reading.keep_BQN, reading.bias_BHQN)
         return read_XMD.unflatten(0, (batch, paths)).flatten(1, 2)
@@ -80,15 +80,23 @@ class PeerReader(nn.Module):
 
 
 def _slots(memory: Memory) -> tuple[Tensor, Tensor]:
-    """Where in N the offers of each path stand, ``[P, L]`` padded with 0; and which are real."""
-    of_N = memory.path_N
-    order_N = torch.argsort(of_N, stable=True)
-    count_P = torch.bincount(of_N, minlength=memory.paths)
-    step_L = torch.arange(int(count_P.max()), device=of_N.device)
-    there_PL = step_L < count_P[:, None]
-    start_P = count_P.cumsum(0) - count_P
-    at_PL = (start_P[:, None] + step_L).masked_fill(~there_PL, 0)
-    return order_N[at_PL].masked_fill(~there_PL, 0), there_PL
+    """Where in N what each path offers stands, ``[B, P, L]`` padded with 0; and what is there."""
+    of_BN = memory.path_BN.masked_fill(~memory.keep_BN, memory.paths)
+    order_BN = of_BN.argsort(dim=1, stable=True)
+    path_P = torch.arange(memory.paths, device=of_BN.device)
+    count_BP = (of_BN[:, None] == path_P[:, None]).sum(-1)
+    most = max(1, int(count_BP.max())) if count_BP.numel() else 1
+    step_L = torch.arange(most, device=of_BN.device)
+    there_BPL = step_L < count_BP[..., None]
+    start_BP = count_BP.cumsum(1) - count_BP
+    at_BPL = (start_BP[..., None] + step_L).masked_fill(~there_BPL, 0)
+    slots_BPL = order_BN.gather(1, at_BPL.flatten(1)).view_as(at_BPL)
+    return slots_BPL.masked_fill(~there_BPL, 0), there_BPL
+
+
+def _paths_of(memory: Memory, at_BPN: Tensor) -> Tensor:
+    """``[X, N]``: the path of each offer that a reader is given."""
+    return memory.path_BN.gather(1, at_BPN.flatten(1)).view_as(at_BPN).flatten(0, 1)
 
 
 def _gathered(offered_BHNW: Tensor, at_XN: Tensor, paths: int) -> Tensor:

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from nexus_model.layers.activation import Activation, activate
+from nexus_model.layers.dropout import Dropout
 from nexus_model.layers.initialise import Initialiser, initialise
 from nexus_model.layers.norm import NormKind, build_norm
 from nexus_model.layers.stochastic_depth import StochasticDepth
@@ -53,7 +54,7 @@ class FeedForward(nn.Module):
         inner = max(1, round((hidden if gated else hidden * 3 // 2) * config.hidden_share))
         self.norm = build_norm(config.norm, width)
         self.up = nn.Linear(width, 2 * inner if gated else inner)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.down = nn.Linear(inner, width)
         self.skip = StochasticDepth(config.stochastic_depth)
         self.reset_parameters()

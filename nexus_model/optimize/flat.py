@@ -129,7 +129,7 @@ class FlatNetwork(nn.Module):
         return Memory(
             rows_BKD=torch.cat([found.rows_BKD for found in gathered], dim=1),
             keep_BK=torch.cat(there, dim=1),
-            path_K=torch.cat(parts),
+            path_BK=torch.cat(parts).expand(keep_BP.shape[0], -1),
             path_Q=path_Q,
             keep_BQ=keep_BP[:, path_Q],
             paths=len(gathered),

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nexus_model.layers.dropout import Dropout
 from nexus_model.predict.heads import rising
 from nexus_model.schema import TaskKind, TaskSpec
 
@@ -41,7 +42,7 @@ class LinearHead(nn.Module):
 
     def __init__(self, width: int, clock: int, outputs: int, dropout: float) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.out = nn.Linear(width + clock, outputs)
         self.reset_parameters()
 

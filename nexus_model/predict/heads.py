@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nexus_model.layers.batch_ensemble import BatchEnsemble, MemberLinear
+from nexus_model.layers.dropout import Dropout
 from nexus_model.schema import TaskKind, TaskSpec
 from nexus_model.tokenize.statistics import LabelScale
 
@@ -22,7 +23,7 @@ class Head(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.hidden = nn.Linear(width + clock, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.out = nn.Linear(width, outputs)
         self.reset_parameters()
 
@@ -54,7 +55,7 @@ class EnsembleHead(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.hidden = BatchEnsemble(members, width + clock, width, start="signs")
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.out = MemberLinear(members, width, outputs)
         self.reset_parameters()
 

@@ -59,6 +59,23 @@ def test_a_backend_agrees_with_the_formula(backend, keys, biased):
 
 @every_backend
 @every_length
+@with_and_without_bias
+def test_without_a_mask_every_key_is_kept(backend, keys, biased):
+    q, k, v, keep, bias = as_taken(backend, question(keys, biased=biased))
+    every = backend.attend(q, k, v, torch.ones_like(keep), bias)
+    torch.testing.assert_close(backend.attend(q, k, v, None, bias), every, atol=1e-5, rtol=0)
+
+
+@every_packed
+def test_a_packed_kernel_refuses_a_call_without_a_mask(backend):
+    call = AttentionCall(torch.bfloat16, "cuda", 8, has_bias=False, mask="none")
+    assert "takes no mask but padding" in backend.refusals(call)
+    with pytest.raises(ValueError, match="must not be asked"):
+        backend.attend(*question(3)[:3], None)
+
+
+@every_backend
+@every_length
 def test_a_key_that_is_not_kept_is_not_read(backend, keys):
     q, k, v, keep, _ = as_taken(backend, question(keys))
     keep[..., -1] = False

@@ -21,7 +21,7 @@ from tiny_exchange import (
 from torch.utils.flop_counter import FlopCounterMode
 
 from nexus_model.exchange.cross_attention import CrossContextualAttention
-from nexus_model.exchange.memory import path_means
+from nexus_model.exchange.memory import packed, path_means
 from nexus_model.exchange.relation.choose import RelationConfig, build_relation
 from nexus_model.exchange.relation.commnet import CommNetConfig
 from nexus_model.exchange.relation.cross_contextual import CrossContextualConfig
@@ -81,6 +81,30 @@ def test_the_order_of_a_tables_rows_does_not_matter(config):
     torch.testing.assert_close(told(read, now, mixed), told(read, now, given))
 
 
+@every_operator
+def test_where_a_row_stands_does_not_matter(config):
+    read, given, now = operator(config), memory(), state()
+    order_BK = torch.rand(given.keep_BK.shape).argsort(dim=1)
+    moved = given._replace(
+        rows_BKD=given.rows_BKD.gather(1, order_BK[..., None].expand(-1, -1, WIDTH)),
+        keep_BK=given.keep_BK.gather(1, order_BK),
+        path_BK=given.path_BK.gather(1, order_BK),
+    )
+    torch.testing.assert_close(told(read, now, moved), told(read, now, given))
+
+
+@every_operator
+def test_rows_moved_together_tell_the_same(config):
+    read, given, now = operator(config), memory(), state()
+    keep_BK = given.keep_BK.clone()
+    keep_BK[1, :5], keep_BK[2] = False, False
+    given = given._replace(keep_BK=keep_BK)
+    rows_BKD, keep_BK, path_BK = packed(given.rows_BKD, keep_BK, PATH_K)
+    assert keep_BK.shape[1] == 6
+    close = given._replace(rows_BKD=rows_BKD, keep_BK=keep_BK, path_BK=path_BK)
+    torch.testing.assert_close(told(read, now, close), told(read, now, given))
+
+
 @pytest.mark.parametrize("config", READS_ROWS, ids=name)
 def test_rows_of_other_tables_are_read_and_own_rows_only_by_global_attention(config):
     read, given, now = operator(config), memory(), state()
@@ -129,7 +153,10 @@ def test_samples_without_rows_and_batches_without_samples_are_accepted(config):
     assert torch.isfinite(told(read, state(), empty)).all()
     none = part_of(given, [0])
     none = none._replace(
-        rows_BKD=none.rows_BKD[:0], keep_BK=none.keep_BK[:0], keep_BQ=none.keep_BQ[:0]
+        rows_BKD=none.rows_BKD[:0],
+        keep_BK=none.keep_BK[:0],
+        keep_BQ=none.keep_BQ[:0],
+        path_BK=none.path_BK[:0],
     )
     assert told(read, state()[:0], none).shape == (0, len(PATH_Q), WIDTH)
 
@@ -173,7 +200,7 @@ def test_cross_contextual_attention_is_the_formula_over_other_tables():
     attend = read.attention
     offered = torch.cat([given.rows_BKD, attend.norm(now.double())], dim=1)
     for path in range(PATHS):
-        keep_N = given.keep_BN[0] & (given.path_N != path)
+        keep_N = given.keep_BN[0] & (given.path_BN[0] != path)
         one = now.double()[:, path == PATH_Q]
         keep = torch.ones(3, 2, int(keep_N.sum()), dtype=torch.bool)
         exact = one + attend.attend(attend.norm(one), offered[:, keep_N], keep)
@@ -222,7 +249,8 @@ def flops(top_k, tables):
     path_K = torch.arange(tables).repeat_interleave(6)
     path_Q = torch.arange(tables).repeat_interleave(2)
     given = memory()._replace(
-        rows_BKD=torch.randn(2, len(path_K), WIDTH).double(), path_K=path_K, path_Q=path_Q,
+        rows_BKD=torch.randn(2, len(path_K), WIDTH).double(), path_BK=path_K.expand(2, -1),
+        path_Q=path_Q,
         paths=tables,
         keep_BK=torch.ones(2, len(path_K)).bool(), keep_BQ=torch.ones(2, len(path_Q)).bool(),
     )  # fmt: skip

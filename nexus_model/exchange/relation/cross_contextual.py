@@ -42,13 +42,12 @@ class CrossContextual(nn.Module):
         bias = reading_bias(memory, pair_BHPP)
         if self.peers is not None:
             return self.peers(state_BQD, both, memory, bias, self.attention, self.tap_reading)
-        batch = len(state_BQD)
         reading = self.tap_reading(
             Reading(
                 other_tables(memory),
                 bias,
-                memory.path_Q.expand(batch, -1),
-                memory.path_N.expand(batch, -1),
+                memory.path_Q.expand(len(state_BQD), -1),
+                memory.path_BN,
             )
         )
         return self.attention.read(state_BQD, both, reading.keep_BQN, reading.bias_BHQN)

@@ -65,12 +65,12 @@ class Sage(nn.Module):
 def aggregate(memory: Memory) -> Tensor:
     """``[B, P, 3 D + 1]``: mean, max, sum over root count, and log-count of each path's rows."""
     rows_BKD, keep_BK = memory.rows_BKD, memory.keep_BK
-    of_KP = (memory.path_K[:, None] == torch.arange(memory.paths, device=rows_BKD.device)).to(
-        rows_BKD.dtype
-    )
-    count_BP = keep_BK.to(rows_BKD.dtype) @ of_KP
-    total_BPD = of_KP.T @ (rows_BKD * keep_BK[..., None])
-    at_BKD = memory.path_K[:, None].expand(len(rows_BKD), -1, rows_BKD.shape[-1])
+    path_P = torch.arange(memory.paths, device=rows_BKD.device)
+    of_BPK = (memory.path_BK[:, None] == path_P[:, None]) & keep_BK[:, None]
+    of_BPK = of_BPK.to(rows_BKD.dtype)
+    count_BP = of_BPK.sum(-1)
+    total_BPD = of_BPK @ rows_BKD.masked_fill(~keep_BK[..., None], 0.0)
+    at_BKD = memory.path_BK[..., None].expand_as(rows_BKD)
     largest_BPD = torch.full_like(total_BPD, -torch.inf).scatter_reduce(
         1, at_BKD, rows_BKD.masked_fill(~keep_BK[..., None], -torch.inf), "amax"
     )

@@ -8,14 +8,15 @@ from typing import Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-MaskKind = Literal["any", "padding"]
+MaskKind = Literal["any", "padding", "none"]
 
 
 class AttentionCall(NamedTuple):
     """Geometry of one call.
 
     A ``padding`` mask lets every query that reads at all read the same keys; ``any`` promises
-    nothing. ``grouped`` calls have fewer heads of keys than of queries.
+    nothing; with ``none`` every query reads every key. ``grouped`` calls have fewer heads of keys
+    than of queries.
     """
 
     dtype: torch.dtype
@@ -47,10 +48,12 @@ class AttentionBackend(Protocol):
         q_BHQW: Tensor,
         k_BHKW: Tensor,
         v_BHKW: Tensor,
-        keep_BQK: Tensor,
+        keep_BQK: Tensor | None,
         bias_BHQK: Tensor | None = None,
     ) -> Tensor:
         """Read ``v`` at the kept keys; True in ``keep_BQK`` means the query may read the key.
+
+        Without ``keep_BQK`` all keys are kept.
 
         ``k`` and ``v`` may have fewer heads than ``q``: each serves as many heads side by side.
         """

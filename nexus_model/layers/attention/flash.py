@@ -43,14 +43,14 @@ class FlashAttention:
         q_BHQW: Tensor,
         k_BHKW: Tensor,
         v_BHKW: Tensor,
-        keep_BQK: Tensor,
+        keep_BQK: Tensor | None,
         bias_BHQK: Tensor | None = None,
     ) -> Tensor:
         """Read ``v`` without ever reading padding.
 
         Raises:
-            ValueError: the call was refused for its bias or for the package's absence.
+            ValueError: the call was refused: a bias, no mask, or the package is absent.
         """
-        if isinstance(self.kernel, str) or bias_BHQK is not None:
+        if isinstance(self.kernel, str) or bias_BHQK is not None or keep_BQK is None:
             raise ValueError("flash_attn must not be asked what it refuses, got such a call")
         return attend_packed(self.kernel, q_BHQW, k_BHKW, v_BHKW, keep_BQK)

@@ -62,43 +62,47 @@ class MultiHeadAttention(nn.Module):
         self,
         q_BHQW: Tensor,
         offered: tuple[Tensor, Tensor],
-        keep_BQK: Tensor,
+        keep_BQK: Tensor | None,
         bias_BHQK: Tensor | None = None,
         mask: MaskKind = "any",
     ) -> Tensor:
-        """What each head of projected queries reads, ``[B, H, Q, W]``, by the first backend."""
+        """What each head of projected queries reads, ``[B, H, Q, W]``, by the first backend.
+
+        Without ``keep_BQK`` every query reads every key.
+        """
         q_BHQW, k_BHKW = self.tap_q(q_BHQW), self.tap_k(offered[0])
         call = AttentionCall(
             q_BHQW.dtype,
             q_BHQW.device.type,
             q_BHQW.shape[-1],
             has_bias=bias_BHQK is not None,
-            mask=mask,
+            mask="none" if keep_BQK is None else mask,
             grouped=self.key_heads != self.heads,
         )
         backend, _ = select(call)
         return backend.attend(q_BHQW, k_BHKW, offered[1], keep_BQK, bias_BHQK)
 
-    def join(self, read_BHQW: Tensor, some_BQ1: Tensor) -> Tensor:
+    def join(self, read_BHQW: Tensor, some_BQ1: Tensor | None) -> Tensor:
         """Heads side by side through the last projection; zeros where ``some_BQ1`` is False."""
-        return self.out(read_BHQW.transpose(1, 2).flatten(2)) * some_BQ1
+        read_BQD = self.out(read_BHQW.transpose(1, 2).flatten(2))
+        return read_BQD if some_BQ1 is None else read_BQD * some_BQ1
 
     def read(
         self,
         queries_BQD: Tensor,
         offered: tuple[Tensor, Tensor],
-        keep_BQK: Tensor,
+        keep_BQK: Tensor | None,
         bias_BHQK: Tensor | None = None,
     ) -> Tensor:
         """Read projected rows; ``[B, Q, D]``, zeros for a query that keeps nothing."""
         read_BHQW = self.look(self.queries(queries_BQD), offered, keep_BQK, bias_BHQK)
-        return self.join(read_BHQW, keep_BQK.any(-1, keepdim=True))
+        return self.join(read_BHQW, None if keep_BQK is None else keep_BQK.any(-1, keepdim=True))
 
     def forward(
         self,
         queries_BQD: Tensor,
         offered_BKD: Tensor,
-        keep_BQK: Tensor,
+        keep_BQK: Tensor | None = None,
         bias_BHQK: Tensor | None = None,
     ) -> Tensor:
         return self.read(queries_BQD, self.keys_and_values(offered_BKD), keep_BQK, bias_BHQK)

@@ -13,13 +13,15 @@ from nexus_model.layers.attention.call import AttentionCall
 
 
 def attention_weights(
-    q_BHQW: Tensor, k_BHKW: Tensor, keep_BQK: Tensor, bias_BHQK: Tensor | None = None
+    q_BHQW: Tensor, k_BHKW: Tensor, keep_BQK: Tensor | None, bias_BHQK: Tensor | None = None
 ) -> Tensor:
     """Weights ``[B, H, Q, K]``; each row sums to one, or to zero where nothing is kept."""
     k_BHKW = one_per_query_head(k_BHKW, q_BHQW.shape[1])
     scores_BHQK = q_BHQW @ k_BHKW.transpose(-1, -2) / math.sqrt(q_BHQW.shape[-1])
     if bias_BHQK is not None:
         scores_BHQK = scores_BHQK + bias_BHQK
+    if keep_BQK is None:
+        return scores_BHQK.softmax(dim=-1)
     keep_B1QK = keep_BQK[:, None]
     # A query that keeps nothing is left unmasked and zeroed after, so that no NaN has a gradient.
     hidden_B1QK = ~keep_B1QK & keep_B1QK.any(-1, keepdim=True)
@@ -49,7 +51,7 @@ class ReferenceAttention:
         q_BHQW: Tensor,
         k_BHKW: Tensor,
         v_BHKW: Tensor,
-        keep_BQK: Tensor,
+        keep_BQK: Tensor | None,
         bias_BHQK: Tensor | None = None,
     ) -> Tensor:
         """Read ``v`` by the weights."""

@@ -25,10 +25,16 @@ class SdpaAttention:
         q_BHQW: Tensor,
         k_BHKW: Tensor,
         v_BHKW: Tensor,
-        keep_BQK: Tensor,
+        keep_BQK: Tensor | None,
         bias_BHQK: Tensor | None = None,
     ) -> Tensor:
         """Read ``v``; a query that keeps nothing is left unmasked and zeroed after."""
+        grouped = q_BHQW.shape[1] != k_BHKW.shape[1]
+        if keep_BQK is None:
+            bias = None if bias_BHQK is None else bias_BHQK.to(q_BHQW.dtype)
+            return F.scaled_dot_product_attention(
+                q_BHQW, k_BHKW, v_BHKW, attn_mask=bias, enable_gqa=grouped
+            )
         some_B1Q1 = keep_BQK.any(-1, keepdim=True)[:, None]
         mask_B1QK = keep_BQK[:, None] | ~some_B1Q1
         mask = (
@@ -36,7 +42,6 @@ class SdpaAttention:
             if bias_BHQK is None
             else bias_BHQK.to(q_BHQW.dtype).masked_fill(~mask_B1QK, -torch.inf)
         )
-        grouped = q_BHQW.shape[1] != k_BHKW.shape[1]
         read_BHQW = F.scaled_dot_product_attention(
             q_BHQW, k_BHKW, v_BHKW, attn_mask=mask, enable_gqa=grouped
         )

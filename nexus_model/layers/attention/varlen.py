@@ -41,16 +41,16 @@ class VarlenAttention:
         q_BHQW: Tensor,
         k_BHKW: Tensor,
         v_BHKW: Tensor,
-        keep_BQK: Tensor,
+        keep_BQK: Tensor | None,
         bias_BHQK: Tensor | None = None,
     ) -> Tensor:
         """Read ``v`` without ever reading padding.
 
         Raises:
-            ValueError: the call was refused for its bias.
+            ValueError: the call was refused: a bias, or no mask.
         """
-        if bias_BHQK is not None:
-            raise ValueError("torch_varlen must not be asked what it refuses, got a bias")
+        if bias_BHQK is not None or keep_BQK is None:
+            raise ValueError("torch_varlen must not be asked what it refuses, got such a call")
         return attend_packed(_kernel, q_BHQW, k_BHKW, v_BHKW, keep_BQK)
 
 

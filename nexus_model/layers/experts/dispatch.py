@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-LARGEST_BLOCK, SMALLEST_BLOCK = 128, 8
+LARGEST_BLOCK, SMALLEST_BLOCK = 256, 8
 BLOCKS_PER_EXPERT = 16  # if all are equally busy: at most one place in 17 is left empty
 
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from nexus_model.layers.dropout import Dropout
 from nexus_model.layers.experts.dispatch import find_places, from_blocks, multiply, to_blocks
 from nexus_model.layers.experts.router import Router, Routing
 from nexus_model.layers.tap import Tap
@@ -59,7 +60,7 @@ class MixtureOfExperts(nn.Module):
         self.router = Router(width, config.experts, chosen)
         self.tap_routing = Tap()
         self.up_EDF = nn.Parameter(torch.empty(config.experts, width, 2 * hidden))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.down_EFD = nn.Parameter(torch.empty(config.experts, hidden, width))
         self.reset_parameters()
 
