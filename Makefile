@@ -20,7 +20,7 @@ export GX_ANALYTICS_ENABLED = false
 DAGSTER_PORT ?= 3000
 MLFLOW_PORT ?= 5000
 
-.PHONY: run test check bench bench-quality docs pictures ui install install-dev home clean
+.PHONY: run test check bench bench-quality docs pictures ui install install-dev install-scale home clean
 
 run: install home
 	$(VENV)/bin/nexusflow train
@@ -52,6 +52,10 @@ ui: install home
 
 install: $(STAMP)
 install-dev: $(DEV_STAMP)
+
+# Spark and Ray, for the tests of what goes beyond one machine; without them those are skipped.
+install-scale: install-dev
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[scale]"
 
 $(VENV)/bin/python:
 	python3.11 -m venv $(VENV) || python3 -m venv $(VENV)

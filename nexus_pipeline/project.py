@@ -21,6 +21,7 @@ from nexus_pipeline.settings.architecture import ArchitectureConfig
 from nexus_pipeline.settings.automation import AutomationConfig
 from nexus_pipeline.settings.card import CardConfig
 from nexus_pipeline.settings.dataset import DatasetConfig
+from nexus_pipeline.settings.engines import EnginesConfig
 from nexus_pipeline.settings.ensemble import EnsembleConfig
 from nexus_pipeline.settings.gate import GateConfig
 from nexus_pipeline.settings.mlops import MlopsConfig, ScheduleConfig
@@ -57,6 +58,7 @@ class ProjectConfig(Record):
     validation: ValidationConfig = ValidationConfig()
     architecture: ArchitectureConfig = ArchitectureConfig()
     training: TrainingConfig = TrainingConfig()
+    engines: EnginesConfig = EnginesConfig()
     mlops: MlopsConfig = MlopsConfig()
     gate: GateConfig = GateConfig()
     schedule: ScheduleConfig = ScheduleConfig()

@@ -13,7 +13,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from nexus_model.align.paths import Hop
+from nexus_model.align.plan import Down
 from nexus_model.align.relate import quoted
 
 Connection: TypeAlias = duckdb.DuckDBPyConnection
@@ -37,10 +37,8 @@ class Seen(NamedTuple):
     rows_N: Array
 
 
-def newest_children(
-    con: Connection, hop: Hop, parent_Q: Array, as_of_Q: Array | None, max_rows: int
-) -> Seen:
-    """The newest ``max_rows`` children of each parent asked about that are not later than asked.
+def newest_children(con: Connection, down: Down, parent_Q: Array, as_of_Q: Array | None) -> Seen:
+    """The newest children of each parent asked about that are not later than asked.
 
     Without ``as_of_Q`` every child is seen, those without a time as the oldest; with it, children
     without a time are not.
@@ -48,12 +46,12 @@ def newest_children(
     order_Q = np.argsort(parent_Q, kind="stable")
     sorted_Q = parent_Q[order_Q]
     counts_Q, found = np.zeros(len(parent_Q), np.int64), []
-    for part in _parts(con, hop, sorted_Q, is_timed=as_of_Q is not None):
+    for part in _parts(con, down, sorted_Q, is_timed=as_of_Q is not None):
         first = np.searchsorted(sorted_Q, part.parent_R[0], side="left")
         last = np.searchsorted(sorted_Q, part.parent_R[-1], side="right")
         asked_Q = order_Q[first:last]
         start_Q, stop_Q = _slices(part, sorted_Q[first:last], as_of_Q, asked_Q)
-        start_Q = np.maximum(start_Q, stop_Q - max_rows)
+        start_Q = np.maximum(start_Q, stop_Q - down.most)
         counts_Q[asked_Q] = stop_Q - start_Q
         found.append((asked_Q, _narrow(part.row_R[expand(start_Q, stop_Q)[0]])))
     return Seen(counts_Q, _in_order(counts_Q, found))
@@ -103,13 +101,13 @@ def _in_order(counts_Q: Array, found: list[tuple[Array, Array]]) -> Array:
     return rows_N
 
 
-def _parts(con: Connection, hop: Hop, sorted_Q: Array, *, is_timed: bool) -> Iterator[Part]:
+def _parts(con: Connection, down: Down, sorted_Q: Array, *, is_timed: bool) -> Iterator[Part]:
     """Children of the parents asked about, a part of whole parents after another."""
     kept_Q = np.empty(len(sorted_Q), bool)
     kept_Q[:1], kept_Q[1:] = True, sorted_Q[1:] != sorted_Q[:-1]
     con.register("asked", pa.table({"parent": sorted_Q[kept_Q]}))
     try:
-        reader = con.sql(_ordered(hop, is_timed=is_timed)).to_arrow_reader(PART_ROWS)
+        reader = con.sql(_ordered(down, is_timed=is_timed)).to_arrow_reader(PART_ROWS)
         open_parent: list[pa.RecordBatch] = []  # whose rows may go on in the next batch
         for batch in filter(len, reader):
             parent_R = batch.column(0).to_numpy()
@@ -133,8 +131,8 @@ def _joined(batches: list[pa.RecordBatch]) -> Part:
     return Part(columns[0], columns[1], columns[2] if len(columns) > 2 else None)
 
 
-def _ordered(hop: Hop, *, is_timed: bool) -> str:
-    links, key = f"aligned.{quoted('links_' + hop.table)}", f"_fk_{hop.key}"
+def _ordered(down: Down, *, is_timed: bool) -> str:
+    links, key = f"aligned.{quoted('links_' + down.table)}", f"_fk_{down.key}"
     dated, moment = (", _moment", "and _moment is not null") if is_timed else ("", "")
     return (
         f"select {key}, _row{dated} from {links} "

@@ -5,13 +5,14 @@ by (parent, time, row) makes the rows one sample may see a contiguous slice: a b
 its end and ``end - K`` its start (``children.py``), so no wide table is ever built.
 """
 
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, assert_never
 
 import duckdb
 import numpy as np
 
 from nexus_model.align.children import Seen, expand, newest_children
-from nexus_model.align.paths import Hop, RelationPath
+from nexus_model.align.paths import RelationPath
+from nexus_model.align.plan import Down, Known, Newest, Step, Up, plan_path
 from nexus_model.align.relate import quoted
 from nexus_model.schema import DatabaseSpec
 
@@ -74,63 +75,50 @@ def index_path(
     A hop down follows the newest ``max_rows`` rows of each row it starts from. The entity's own row
     is a row like any other: it is not seen before its time.
     """
-    count = len(samples.entity_B)
+    count, as_of_B = len(samples.entity_B), samples.as_of_B
     requests = Requests(np.arange(count), samples.entity_B)
-    if not path.hops:
-        requests = _known(con, database, path.table, requests, samples.as_of_B)
-    elif len(path.hops) == 1 and path.hops[0].direction == "down":
-        seen = _seen(con, database, path.hops[0], requests, samples.as_of_B, max_rows)
+    steps = plan_path(database, path, max_rows, asks_in_time=not (as_of_B == NEVER).all())
+    if len(steps) == 1 and isinstance(steps[0], Down):
+        seen = _seen(con, steps[0], requests, as_of_B)
         return PathIndex(np.concatenate([[0], np.cumsum(seen.counts_Q)]), seen.rows_N)
-    for hop in path.hops:
-        step = _down if hop.direction == "down" else _up
-        requests = step(con, database, hop, requests, samples.as_of_B, max_rows)
-    return _as_index(con, database, path, requests, count, max_rows)
+    for step in steps:
+        requests = _taken(con, database, step, requests, as_of_B)
+    return _as_index(requests, count, max_rows)
 
 
-def _seen(
-    con: Connection,
-    database: DatabaseSpec,
-    hop: Hop,
-    requests: Requests,
-    as_of_B: Array,
-    max_rows: int,
-) -> Seen:
-    # Samples without a cutoff see every row, those without a time included.
-    timed = database[hop.table].time_column is not None and not (as_of_B == NEVER).all()
-    as_of_N = as_of_B[requests.sample_N] if timed else None
-    return newest_children(con, hop, requests.row_N, as_of_N, max_rows)
-
-
-def _down(
-    con: Connection,
-    database: DatabaseSpec,
-    hop: Hop,
-    requests: Requests,
-    as_of_B: Array,
-    max_rows: int,
+def _taken(
+    con: Connection, database: DatabaseSpec, step: Step, requests: Requests, as_of_B: Array
 ) -> Requests:
-    """From rows to the newest visible rows that reference them; a row without a time is oldest."""
-    seen = _seen(con, database, hop, requests, as_of_B, max_rows)
-    return Requests(np.repeat(requests.sample_N, seen.counts_Q), seen.rows_N)
+    """What a step makes of requests."""
+    match step:
+        case Known():
+            return _known(con, step.table, requests, as_of_B)
+        case Down():
+            seen = _seen(con, step, requests, as_of_B)
+            return Requests(np.repeat(requests.sample_N, seen.counts_Q), seen.rows_N)
+        case Up():
+            return _up(con, step, requests, as_of_B)
+        case Newest():
+            timed = database[step.table].time_column is not None
+            return _ordered(requests, times_of(con, step.table) if timed else None)
+        case other:
+            assert_never(other)
 
 
-def _up(
-    con: Connection,
-    database: DatabaseSpec,
-    hop: Hop,
-    requests: Requests,
-    as_of_B: Array,
-    max_rows: int,  # noqa: ARG001 - both directions are called alike
-) -> Requests:
-    """From rows to the distinct rows they reference, if those are known."""
-    links = quoted("links_" + hop.table)
-    parent_R = column_of(con, links, f"_fk_{hop.key}")
+def _seen(con: Connection, down: Down, requests: Requests, as_of_B: Array) -> Seen:
+    as_of_N = as_of_B[requests.sample_N] if down.only_dated else None
+    return newest_children(con, down, requests.row_N, as_of_N)
+
+
+def _up(con: Connection, up: Up, requests: Requests, as_of_B: Array) -> Requests:
+    parent_R = column_of(con, quoted("links_" + up.table), f"_fk_{up.key}")
     row_N = parent_R[requests.row_N]
     linked_N = row_N >= 0
     found = Requests(requests.sample_N[linked_N], row_N[linked_N])
-    known = _known(con, database, hop.reaches, found, as_of_B)
-    order_N = np.lexsort((known.row_N, known.sample_N))
-    return _without_repeats(Requests(*(values[order_N] for values in known)))
+    if up.only_known:
+        found = _known(con, up.reaches, found, as_of_B)
+    order_N = np.lexsort((found.row_N, found.sample_N))
+    return _without_repeats(Requests(*(values[order_N] for values in found)))
 
 
 def _without_repeats(requests: Requests) -> Requests:
@@ -141,12 +129,7 @@ def _without_repeats(requests: Requests) -> Requests:
     return Requests(sample_N[is_new_N], row_N[is_new_N])
 
 
-def _known(
-    con: Connection, database: DatabaseSpec, table: str, requests: Requests, as_of_B: Array
-) -> Requests:
-    """The requests whose row is not later than what its sample knows."""
-    if database[table].time_column is None:
-        return requests
+def _known(con: Connection, table: str, requests: Requests, as_of_B: Array) -> Requests:
     keep_N = times_of(con, table)[requests.row_N] <= as_of_B[requests.sample_N]
     return Requests(requests.sample_N[keep_N], requests.row_N[keep_N])
 
@@ -171,19 +154,6 @@ def _by_row(con: Connection, table: str, value: str) -> Array:
     return value_R
 
 
-def _as_index(
-    con: Connection,
-    database: DatabaseSpec,
-    path: RelationPath,
-    requests: Requests,
-    count: int,
-    max_rows: int,
-) -> PathIndex:
-    timed = database[path.table].time_column is not None
-    time_R = times_of(con, path.table) if timed and len(path.hops) > 1 else None
-    return newest_rows(path, requests, time_R, count, max_rows)
-
-
 def newest_rows(
     path: RelationPath, requests: Requests, time_R: Array | None, count: int, max_rows: int
 ) -> PathIndex:
@@ -192,12 +162,21 @@ def newest_rows(
     ``time_R`` are the times of the path's table, None if it has none. After one hop rows are
     distinct and in order already.
     """
+    found = _ordered(requests, time_R) if len(path.hops) > 1 else requests
+    return _as_index(found, count, max_rows)
+
+
+def _ordered(requests: Requests, time_R: Array | None) -> Requests:
+    """By sample, time and row, each once; a row without a time is the oldest."""
     sample_N, row_N = requests
-    if len(path.hops) > 1:
-        time_N = row_N if time_R is None else time_R[row_N]
-        time_N = np.where(time_N == NEVER, -NEVER, time_N)
-        order = np.lexsort((row_N, time_N, sample_N))
-        sample_N, row_N = _without_repeats(Requests(sample_N[order], row_N[order]))
+    time_N = row_N if time_R is None else time_R[row_N]
+    time_N = np.where(time_N == NEVER, -NEVER, time_N)
+    order = np.lexsort((row_N, time_N, sample_N))
+    return _without_repeats(Requests(sample_N[order], row_N[order]))
+
+
+def _as_index(requests: Requests, count: int, max_rows: int) -> PathIndex:
+    sample_N, row_N = requests
     counts_B = np.bincount(sample_N, minlength=count)
     stop_B = np.cumsum(counts_B)
     start_B = stop_B - np.minimum(counts_B, max_rows)

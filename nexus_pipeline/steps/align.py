@@ -2,6 +2,7 @@
 
 import datetime as dt
 import hashlib
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import duckdb
 import numpy as np
 
 from nexus_model.align.assemble import first_time
-from nexus_model.align.index import read_samples, times_of
+from nexus_model.align.index import PathIndex, SampleTimes, read_samples, times_of
 from nexus_model.align.recipe import Recipe
 from nexus_model.align.relate import link_rows, number_rows, quoted
 from nexus_model.align.samples import (
@@ -19,12 +20,14 @@ from nexus_model.align.samples import (
     samples_select,
     static_samples_select,
 )
+from nexus_model.align.spark import index_paths_on_spark, write_links
 from nexus_model.schema import DatabaseSpec, DataError, TableSpec, TaskKind, TaskSpec
 from nexus_model.tokenize.prepare import index_paths, open_index, write_index
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps import plan
 from nexus_pipeline.steps.contracts import Contract
 from nexus_pipeline.steps.csv_text import file_digest
+from nexus_pipeline.steps.spark_session import spark_session
 from nexus_pipeline.steps.stored import Stored, aligned_view, relative, stored_table
 from nexus_pipeline.storage import Store
 
@@ -236,7 +239,10 @@ def index_task(
     folder = project.stage_folder("aligned", task.name)
     with aligned_view(store, recipe.database) as con:
         times = read_samples(con, f"aligned.{quoted('samples_' + task.name)}")
-        indexes = index_paths(con, recipe, times)
+        if project.engines.alignment == "spark":
+            indexes = _index_on_spark(project, recipe, times, con)
+        else:
+            indexes = index_paths(con, recipe, times)
     write_index(folder, times, indexes)
     (folder / "recipe.json").write_text(recipe.model_dump_json(indent=1), encoding="utf-8")
     facts = {
@@ -249,6 +255,20 @@ def index_task(
         rows=len(times.entity_B),
         facts=dict(facts),
     )
+
+
+def _index_on_spark(
+    project: ProjectConfig, recipe: Recipe, times: SampleTimes, con: duckdb.DuckDBPyConnection
+) -> tuple[PathIndex, ...]:
+    """The same index, by way of a folder beside the others that executors see too."""
+    folder = project.stage_folder("aligned", f".spark_{recipe.task.name}")
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        write_links(con, recipe.database, folder)
+        with spark_session(project.engines.spark_master, folder) as spark:
+            return index_paths_on_spark(spark, folder, recipe.database, recipe.plans, times)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def read_recipe(project: ProjectConfig, task: str) -> Recipe:

@@ -10,7 +10,7 @@ from nexus_model.align import children
 from nexus_model.align.assemble import build_aligned, closed_database, load_frames
 from nexus_model.align.children import newest_children
 from nexus_model.align.index import SampleTimes
-from nexus_model.align.paths import Hop
+from nexus_model.align.plan import Down
 from nexus_model.tokenize.prepare import (
     Labeled,
     fit_tokenizer,
@@ -20,7 +20,7 @@ from nexus_model.tokenize.prepare import (
     write_task,
 )
 
-HOP = Hop(direction="down", table="events", key=0, reaches="events")
+EVENTS = Down(table="events", key=0, most=9, only_dated=True)
 ROWS, PARENTS = 30_000, 40
 
 
@@ -54,7 +54,7 @@ def test_parts_of_whole_parents_give_what_looking_at_every_row_gives(
     monkeypatch.setattr(children, "PART_ROWS", part_rows)
     random = np.random.default_rng(1)
     parent_Q, as_of_Q = random.integers(-1, PARENTS + 2, 200), random.integers(-2, 520, 200)
-    seen = newest_children(con, HOP, parent_Q, as_of_Q if dated else None, 9)
+    seen = newest_children(con, EVENTS, parent_Q, as_of_Q if dated else None)
     found = np.split(seen.rows_N, np.cumsum(seen.counts_Q)[:-1])
     asked = zip(parent_Q, as_of_Q if dated else [None] * 200, strict=True)
     truth = [by_looking(parent_R, moment_R, *one, 9) if one[0] >= 0 else [] for one in asked]
@@ -64,7 +64,7 @@ def test_parts_of_whole_parents_give_what_looking_at_every_row_gives(
 def test_small_parts_are_many_and_no_parent_is_in_two(linked, monkeypatch):
     con, parent_R, _ = linked
     monkeypatch.setattr(children, "PART_ROWS", 1)
-    parts = list(children._parts(con, HOP, np.arange(PARENTS), is_timed=False))
+    parts = list(children._parts(con, EVENTS, np.arange(PARENTS), is_timed=False))
     assert len(parts) > 3
     parents = [set(part.parent_R.tolist()) for part in parts]
     assert sum(map(len, parents)) == len(set().union(*parents)) == PARENTS
@@ -73,7 +73,7 @@ def test_small_parts_are_many_and_no_parent_is_in_two(linked, monkeypatch):
 
 def test_nobody_asked_about_sees_nothing(linked):
     none = np.zeros(0, np.int64)
-    seen = newest_children(linked[0], HOP, none, none, 9)
+    seen = newest_children(linked[0], EVENTS, none, none)
     assert len(seen.counts_Q) == len(seen.rows_N) == 0
 
 

@@ -1,0 +1,1 @@
+"""Work done elsewhere: on the machines of a cluster that runs on an engine of its own."""
