@@ -25,7 +25,7 @@ from benchmarks.speed.page import write_page
 
 ROOT = Path(__file__).parents[1]
 RESULTS, REHEARSED = ROOT / "benchmarks" / "results" / "speed", ROOT / "build" / "speed"
-CASES = ("ingest", "alignment", "features", "plain")
+CASES = ("ingest", "alignment", "features", "plain", "encoder", "experts", "training")
 
 
 def case_named(name: str) -> Case:

@@ -28,11 +28,25 @@ class ScheduleName(StrEnum):
     PLATEAU = "plateau"
 
 
+class Strategy(StrEnum):
+    """What several processes hold: each the whole model, or each a part of it."""
+
+    DDP = "ddp"
+    FSDP = "fsdp"
+
+
 class Precision(StrEnum):
     """Of the arithmetic; weights are float32 either way."""
 
     FULL = "32"
     BF16 = "bf16"
+
+
+class Batches(StrEnum):
+    """Who shares a batch, of samples in random order."""
+
+    SHUFFLED = "shuffled"
+    SIMILAR = "similar"
 
 
 # Largest learning rates that suit each rule; Muon's steps are scaled to be those of AdamW.
@@ -53,6 +67,10 @@ class TrainingConfig(Record):
     """
 
     batch_size: int = Field(256, gt=0, description="samples")
+    batches: Batches = Field(
+        Batches.SHUFFLED,
+        description="similar: samples with about as many rows share a batch, for less padding",
+    )
     accumulate: int = Field(1, gt=0, description="batches whose gradients make one step")
     epochs: int = Field(20, gt=0)
     patience: int = Field(4, gt=0, description="epochs without a better score")

@@ -1,21 +1,27 @@
 """Loader: samples of a tokenized task, batch by batch, in an order that follows from the epoch.
 
 B samples.
+Batches of similar samples are those of one window of the random order, sorted by the rows they
+read: padding is the difference between the largest sample of a batch and the others.
 """
 
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 
 from nexus_model.config import NexusConfig
 from nexus_model.schema import Record, TaskSpec
 from nexus_model.tokenize.batch import RelBatch, TaskTensors, build_batch
-from nexus_model.tokenize.cohorts import whole_cohorts
+from nexus_model.tokenize.cohorts import cohorts, whole_cohorts
 from nexus_model.tokenize.statistics import LabelScale
+from nexus_model.train.config import Batches
+from nexus_model.train.devices import Ranks
 
 Array = np.ndarray
+WINDOW = 8  # batches that are sorted together, so that an epoch still mixes samples
 
 
 class Goal(Record):
@@ -26,9 +32,29 @@ class Goal(Record):
     higher_is_better: bool
 
 
+class Share(NamedTuple):
+    """A rank's part of a batch: the samples of all ranks, its own, and their part of the whole.
+
+    A rank without a sample of its own gets one of another's with weight 0: it has to keep step.
+    """
+
+    whole_B: Array
+    batch: RelBatch
+    weight: float
+
+
+def rows_read(tensors: TaskTensors, chosen_B: Array) -> Array:
+    """int64 [B]: how many rows each sample sees, along all paths."""
+    total_B = np.zeros(len(chosen_B), np.int64)
+    for index in tensors.indexes:
+        total_B += index.offsets_B[chosen_B + 1] - index.offsets_B[chosen_B]
+    return total_B
+
+
 class NexusLoader:
     """``chosen_B`` samples in batches; iterating it again is the next epoch, in its own order.
 
+    ``shuffle`` may say who shares a batch; where cohorts stay whole it says nothing more.
     ``model`` is whom the batches are for: how far rows are followed, whether cohorts stay whole.
     ``prefetch`` batches are made ahead by a thread; 0 makes each when it is asked for. Either way
     the batches are the same.
@@ -39,7 +65,7 @@ class NexusLoader:
         tensors: TaskTensors,
         chosen_B: Array,
         batch_size: int = 256,
-        shuffle: bool = False,  # noqa: FBT001, FBT002 - as loaders are called everywhere
+        shuffle: bool | Batches = False,  # noqa: FBT001, FBT002 - as loaders are called everywhere
         *,
         goal: Goal,
         model: NexusConfig | None = None,
@@ -72,21 +98,51 @@ class NexusLoader:
         drawn = np.random.default_rng([self.seed, epoch]) if self.shuffle else None
         if self.model.cohort:
             return whole_cohorts(self.tensors.times, self.chosen_B, self.batch_size, drawn)
-        order_B = self.chosen_B if drawn is None else drawn.permutation(self.chosen_B)
+        if drawn is None:
+            return self._cut(self.chosen_B)
+        order_B = drawn.permutation(self.chosen_B)
+        if self.shuffle is not Batches.SIMILAR:
+            return self._cut(order_B)
+        window_B = np.arange(len(order_B)) // (self.batch_size * WINDOW)
+        parts = self._cut(order_B[np.lexsort((rows_read(self.tensors, order_B), window_B))])
+        return [parts[at] for at in drawn.permutation(len(parts))]
+
+    def _cut(self, order_B: Array) -> list[Array]:
         size = self.batch_size
         return [order_B[at : at + size] for at in range(0, len(order_B), size)]
 
     def epoch(self, epoch: int) -> Iterator[tuple[Array, RelBatch]]:
         """Sample numbers and batch, one after another."""
-        parts = iter(self._parts(epoch))
+        parts = self._parts(epoch)
+        return zip(parts, self._batches(iter(parts)), strict=True)
+
+    def shares(self, epoch: int, ranks: Ranks) -> Iterator[Share]:
+        """A rank's share of every batch, one after another; cohorts stay whole where they do.
+
+        Every sample is in the share of one rank.
+        """
+        parts = self._parts(epoch)
+        own = [self.own_share(part_B, ranks) for part_B in parts]
+        made = self._batches(
+            own_B if len(own_B) else part_B[:1] for own_B, part_B in zip(own, parts, strict=True)
+        )
+        for part_B, own_B, batch in zip(parts, own, made, strict=True):
+            yield Share(part_B, batch, len(own_B) / len(part_B))
+
+    def own_share(self, part_B: Array, ranks: Ranks) -> Array:
+        """Which of these samples are a rank's own; there may be none."""
+        together_B = cohorts(self.tensors.times, part_B) if self.model.cohort else None
+        return ranks.own(part_B, together_B)
+
+    def _batches(self, parts: Iterator[Array]) -> Iterator[RelBatch]:
         return self._ahead(parts) if self.prefetch else map(self._made, parts)
 
-    def _made(self, part_B: Array) -> tuple[Array, RelBatch]:
-        return part_B, build_batch(self.tensors, part_B, self.model.parent_hops)
+    def _made(self, part_B: Array) -> RelBatch:
+        return build_batch(self.tensors, part_B, self.model.parent_hops)
 
-    def _ahead(self, parts: Iterator[Array]) -> Iterator[tuple[Array, RelBatch]]:
+    def _ahead(self, parts: Iterator[Array]) -> Iterator[RelBatch]:
         with ThreadPoolExecutor(max_workers=1) as thread:
-            waiting: deque[Future[tuple[Array, RelBatch]]] = deque()
+            waiting: deque[Future[RelBatch]] = deque()
             for part_B in parts:
                 waiting.append(thread.submit(self._made, part_B))
                 if len(waiting) > self.prefetch:

@@ -1,7 +1,8 @@
 """The training loop: epochs, validation, early stopping. It knows no files and no metrics.
 
 Every random number of an epoch follows from (seed, epoch), so a run that was killed and resumed at
-an epoch's end gives the same weights as one that was not.
+an epoch's end gives the same weights as one that was not. Several ranks run the same loop, each on
+its share of every batch; what they draw at random differs, all else is as of one process.
 """
 
 import math
@@ -11,21 +12,24 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from nexus_model.apply import predict_samples
 from nexus_model.model import NexusFormer
 from nexus_model.schema import Record, TrainingError
-from nexus_model.tokenize.batch import RelBatch, TaskTensors
+from nexus_model.tokenize.batch import TaskTensors
 from nexus_model.train.config import TrainingConfig
-from nexus_model.train.loader import Goal, NexusLoader
+from nexus_model.train.devices import Ranks
+from nexus_model.train.engine import build_engine
+from nexus_model.train.loader import Goal, NexusLoader, Share
 from nexus_model.train.observe import LoadCounts, Refined, load_variation, watching_refinement
 from nexus_model.train.optimizer import build_optimizer
 from nexus_model.train.schedule import rate_factor
 from nexus_model.train.state import EpochReport, Progress, TrainState
 from nexus_model.train.step import train_step
+from nexus_model.train.validation import predict_shares
 
 __all__ = ["Goal", "StepReport", "fit", "fit_loader", "new_state", "refit", "train_step"]
 
 Array = np.ndarray
+OTHER_RANK = 2**40
 
 
 class StepReport(Record):
@@ -47,9 +51,10 @@ class _Epoch(NamedTuple):
     counts: LoadCounts
 
 
-def new_state(model: NexusFormer, config: TrainingConfig) -> TrainState:
-    """A fresh training of ``model``."""
-    return TrainState(model, build_optimizer(model, config))
+def new_state(model: NexusFormer, config: TrainingConfig, ranks: Ranks | None = None) -> TrainState:
+    """A fresh training of ``model``, by this process alone or as one of several ranks."""
+    engine = build_engine(model, ranks or Ranks())
+    return TrainState(model, build_optimizer(engine.trained, config), engine)
 
 
 def fit(
@@ -79,7 +84,7 @@ def fit(
     loader = _loader(state, tensors, train_B, goal, config)
 
     def validate(model: NexusFormer) -> float:
-        found = predict_samples(model, tensors, validation_B, goal.task, goal.scale)
+        found = predict_shares(model, tensors, validation_B, goal, state.engine.ranks)
         return score(found, tensors.label_B[validation_B])
 
     return fit_loader(state, loader, validate, config, on_step, on_epoch)
@@ -103,7 +108,10 @@ def fit_loader(
     while state.progress.stopped(config) is None:
         trained = _epoch(state, loader, config, on_step)
         with state.answering(), watching_refinement(state.model) as refined:
-            _record(state, trained, validate(state.model), refined, loader, config)
+            found = validate(state.model)
+            # Ranks of unlike machines may differ in the last digit, and must not part there.
+            score = state.engine.ranks.gathered(found)[0]
+            _record(state, trained, score, refined, loader, config)
         on_epoch(state)
     state.restore_best()
     return state
@@ -141,7 +149,7 @@ def _loader(
     state: TrainState, tensors: TaskTensors, chosen_B: Array, goal: Goal, config: TrainingConfig
 ) -> NexusLoader:
     return NexusLoader(
-        tensors, chosen_B, config.batch_size, shuffle=True,
+        tensors, chosen_B, config.batch_size, shuffle=config.batches,
         goal=goal, model=state.model.config, seed=config.seed,
     )  # fmt: skip
 
@@ -155,14 +163,18 @@ def _epoch(
     epoch, steps, goal = state.progress.next_epoch, _steps(loader, config), loader.goal
     better = [report.best for report in state.progress.curve]
     total, added, largest, lr, counts = 0.0, 0.0, 0.0, 0.0, LoadCounts()
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed * 100_003 + epoch)
-        state.model.train()
-        for number, (chosen_B, parts) in enumerate(_grouped(loader, epoch, config.accumulate)):
+    ranks = state.engine.ranks
+    with torch.random.fork_rng([ranks.device] if ranks.device.type == "cuda" else []):
+        torch.manual_seed(config.seed * 100_003 + epoch + ranks.rank * OTHER_RANK)
+        state.engine.trained.train()
+        for number, shares in enumerate(_grouped(loader, epoch, config.accumulate, ranks)):
+            chosen_B = np.concatenate([share.whole_B for share in shares])
+            weights = [share.weight * len(share.whole_B) / len(chosen_B) for share in shares]
+            parts = [share.batch for share in shares]
             step = epoch * steps + number
             lr = config.peak_lr * rate_factor(config, step, steps * config.epochs, better)
             _set_rate(state, lr)
-            loss, auxiliary, norm = train_step(state, parts, goal, config, counts)
+            loss, auxiliary, norm = train_step(state, parts, goal, config, counts, weights)
             if not math.isfinite(loss + auxiliary):
                 raise TrainingError(
                     f"task {goal.task.name}: loss is {loss + auxiliary} at epoch {epoch} for "
@@ -174,6 +186,7 @@ def _epoch(
             largest = max(largest, norm)
             on_step(StepReport(epoch=epoch, step=number + 1, steps=steps, loss=loss))
     samples = len(loader.chosen_B)
+    counts = counts.of_all(state.model, ranks)
     return _Epoch(total / samples, added / samples, largest, lr, counts)
 
 
@@ -182,19 +195,17 @@ def _steps(loader: NexusLoader, config: TrainingConfig) -> int:
 
 
 def _grouped(
-    loader: NexusLoader, epoch: int, accumulate: int
-) -> Iterator[tuple[Array, list[RelBatch]]]:
-    """Samples and batches of one step after another."""
-    chosen: list[Array] = []
-    parts: list[RelBatch] = []
-    for chosen_B, batch in loader.epoch(epoch):
-        chosen.append(chosen_B)
-        parts.append(batch)
-        if len(parts) == accumulate:
-            yield np.concatenate(chosen), parts
-            chosen, parts = [], []
-    if parts:
-        yield np.concatenate(chosen), parts
+    loader: NexusLoader, epoch: int, accumulate: int, ranks: Ranks
+) -> Iterator[list[Share]]:
+    """A rank's shares of the batches of one step after another."""
+    shares: list[Share] = []
+    for share in loader.shares(epoch, ranks):
+        shares.append(share)
+        if len(shares) == accumulate:
+            yield shares
+            shares = []
+    if shares:
+        yield shares
 
 
 def _set_rate(state: TrainState, lr: float) -> None:
@@ -228,8 +239,8 @@ def _record(
         lr=trained.lr,
         expert_load=load,
         load_variation=load_variation(load),
-        cycles=refined.cycles(),
-        refinement_change=refined.change(),
+        cycles=refined.cycles(state.engine.ranks),
+        refinement_change=refined.change(state.engine.ranks),
     )
     state.progress = Progress(
         next_epoch=before.next_epoch + 1,

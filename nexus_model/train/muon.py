@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nexus_model.train.sharding import in_parts_as, whole
+
 QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
@@ -60,7 +62,9 @@ class Muon(torch.optim.Optimizer):
         momentum = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
         momentum.lerp_(gradient, 1 - group["momentum"])
         ahead = gradient.lerp(momentum, group["momentum"])
-        return orthogonalized(ahead) * (0.2 * max(weight.shape[-2:]) ** 0.5)
+        # Of a weight in parts every rank turns the whole: gathered once, not in every product.
+        turned = in_parts_as(weight, orthogonalized(whole(ahead)))
+        return turned * (0.2 * max(weight.shape[-2:]) ** 0.5)
 
     def _adapt(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> Tensor:
         state = self.state[weight]

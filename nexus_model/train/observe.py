@@ -20,9 +20,11 @@ from nexus_model.layers.experts.balance import (
     expert_load,
     z_loss,
 )
+from nexus_model.layers.experts.layer import MixtureOfExperts
 from nexus_model.layers.experts.router import Routing
 from nexus_model.model import NexusFormer
 from nexus_model.train.config import TrainingConfig
+from nexus_model.train.devices import Ranks
 
 
 class Overheard(NamedTuple):
@@ -63,6 +65,19 @@ class LoadCounts:
                     chosen_E = expert_load(routing) * routing.expert_NJ.numel()
                     self.count_E[name] = chosen_E + self.count_E.get(name, 0)
 
+    def of_all(self, model: NexusFormer, ranks: Ranks) -> "LoadCounts":
+        """Summed over the ranks, which need not have called the same layers of ``model``."""
+        if ranks.world_size == 1:
+            return self
+        found = LoadCounts()
+        for name, layer in model.named_modules():
+            if isinstance(layer, MixtureOfExperts):
+                own_E = self.count_E.get(name, torch.zeros(len(layer.up_EDF)))
+                count_E = ranks.summed(own_E)
+                if count_E.any():
+                    found.count_E[name] = count_E
+        return found
+
     def shares(self) -> dict[str, tuple[float, ...]]:
         """Share of all choices per expert, by layer."""
         return {
@@ -86,24 +101,25 @@ def load_variation(load: Mapping[str, Sequence[float]]) -> dict[str, float]:
 class Refined:
     """Cycles each sample used, and how much each cycle changed the state, relative."""
 
-    def __init__(self) -> None:
+    def __init__(self, cycles: int) -> None:
         self.used: list[Tensor] = []
-        self.changes: list[list[Tensor]] = []
+        self.changes: list[list[Tensor]] = [[] for _ in range(cycles)]
         self.at = 0
 
-    def cycles(self) -> float | None:
-        """Mean over samples; None if there were none."""
-        return float(torch.cat(self.used).mean()) if self.used else None
+    def cycles(self, ranks: Ranks) -> float | None:
+        """Mean over the samples of all ranks; None if there were none."""
+        return ranks.mean(self.used)
 
-    def change(self) -> tuple[float, ...]:
-        """Mean over samples, cycle by cycle."""
-        return tuple(float(torch.cat(part).mean()) for part in self.changes)
+    def change(self, ranks: Ranks) -> tuple[float, ...]:
+        """Mean over the samples of all ranks, cycle by cycle."""
+        found = [ranks.mean(part) for part in self.changes]
+        return tuple(mean for mean in found if mean is not None)
 
 
 @contextmanager
 def watching_refinement(model: NexusFormer) -> Iterator[Refined]:
     """Watch what the refinement does meanwhile; let go on exit."""
-    found = Refined()
+    found = Refined(model.config.refinement.cycles)
 
     def entered(_module: nn.Module, _args: object) -> None:
         found.at = 0

@@ -1,20 +1,21 @@
-"""One step: batches -> gradients of one loss -> weights moved."""
+"""One step: batches -> gradients of one loss over all ranks -> weights moved."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
-from nexus_model.model import NexusFormer
-from nexus_model.predict.losses import task_loss
 from nexus_model.tokenize.batch import RelBatch
-from nexus_model.tokenize.move import device_of, moved
 from nexus_model.train.config import TrainingConfig
+from nexus_model.train.engine import Engine
 from nexus_model.train.loader import Goal
-from nexus_model.train.observe import LoadCounts, auxiliary_loss, overhearing
-from nexus_model.train.precision import computing
+from nexus_model.train.losses import Losses, batch_losses
+from nexus_model.train.observe import LoadCounts
+from nexus_model.train.sharding import whole
 from nexus_model.train.state import TrainState
+
+__all__ = ["Losses", "StepResult", "accumulate_gradients", "batch_losses", "train_step"]
 
 
 class StepResult(NamedTuple):
@@ -25,49 +26,30 @@ class StepResult(NamedTuple):
     norm: float
 
 
-class Losses(NamedTuple):
-    """The task's loss, and what experts and encoders add to it."""
-
-    task: Tensor
-    auxiliary: Tensor | float
-
-
-def batch_losses(
-    model: NexusFormer,
-    batch: RelBatch,
-    goal: Goal,
-    config: TrainingConfig,
-    counts: LoadCounts | None = None,
-) -> Losses:
-    """Both losses of a batch; ``counts`` learns what routers decided."""
-    device = device_of(model)
-    batch = moved(batch, device)
-    with overhearing(model) as heard:
-        with computing(device, config.precision):
-            raw_BY = model(batch)
-        raw_BY = raw_BY.to(torch.promote_types(raw_BY.dtype, torch.float32))
-        added = auxiliary_loss(heard, config)
-    if counts is not None:
-        counts.add(heard.routings)
-    return Losses(task_loss(goal.task, raw_BY, batch.label_B, goal.scale), added)
-
-
 def accumulate_gradients(
-    model: NexusFormer,
+    engine: Engine,
     parts: Sequence[RelBatch],
     goal: Goal,
     config: TrainingConfig,
     counts: LoadCounts | None = None,
+    weights: Sequence[float] | None = None,
 ) -> tuple[float, float]:
-    """Add the gradient of the mean loss over the samples of all parts; both mean losses."""
-    samples = sum(part.samples for part in parts)
+    """Add the gradient of the mean loss over the samples of all parts; both mean losses.
+
+    ``weights`` are those of this rank's parts in the mean over all ranks; by default a part counts
+    by its samples. A part of weight 0 is there to keep step with the other ranks.
+    """
+    samples, ranks = sum(part.samples for part in parts), engine.ranks
+    weights = weights or [part.samples / samples for part in parts]
     loss = auxiliary = 0.0
-    for part in parts:
-        found = batch_losses(model, part, goal, config, counts)
-        weight = part.samples / samples
-        ((found.task + found.auxiliary) * weight).backward()
+    for number, (part, weight) in enumerate(zip(parts, weights, strict=True), start=1):
+        with nullcontext() if number == len(parts) else engine.unsynced():
+            found = engine.losses(part, goal, config, counts if weight else None)
+            # Engines give the mean over ranks; what is wanted is their sum.
+            ((found.task + found.auxiliary) * (weight * ranks.world_size)).backward()
         loss += weight * float(found.task.detach())
         auxiliary += weight * float(torch.as_tensor(found.auxiliary).detach())
+    loss, auxiliary = ranks.total(loss, auxiliary)
     return loss, auxiliary
 
 
@@ -77,10 +59,13 @@ def train_step(
     goal: Goal,
     config: TrainingConfig,
     counts: LoadCounts | None = None,
+    weights: Sequence[float] | None = None,
 ) -> StepResult:
-    """One step down the gradient of the mean loss over the samples of all parts."""
+    """One step down the gradient of the mean loss over the samples of all parts of all ranks."""
     state.optimizer.zero_grad(set_to_none=True)
-    loss, auxiliary = accumulate_gradients(state.model, parts, goal, config, counts)
-    norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.gradient_clipping)
+    loss, auxiliary = accumulate_gradients(state.engine, parts, goal, config, counts, weights)
+    norm = torch.nn.utils.clip_grad_norm_(
+        state.engine.trained.parameters(), config.gradient_clipping
+    )
     state.optimizer.step()
-    return StepResult(loss, auxiliary, float(norm))
+    return StepResult(loss, auxiliary, float(whole(norm)))

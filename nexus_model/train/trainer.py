@@ -4,19 +4,20 @@ import copy
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from nexus_model.apply import predict_samples
 from nexus_model.model import NexusFormer
 from nexus_model.optimize.int8 import dequantize_weights, quantize_weights, stays_float
 from nexus_model.schema import Record, TrainingError
-from nexus_model.train.config import TrainingConfig
+from nexus_model.train.config import Strategy, TrainingConfig
+from nexus_model.train.devices import Ranks, joined
 from nexus_model.train.loader import Array, NexusLoader
 from nexus_model.train.loop import StepReport, fit_loader, new_state
 from nexus_model.train.state import Progress, TrainState
-from nexus_model.train.step import batch_losses
+from nexus_model.train.validation import mean_loss, predict_shares
+
+__all__ = ["Candidate", "NexusFlowTrainer", "Optimization", "mean_loss"]
 
 MB = 1_000_000
 
@@ -46,6 +47,9 @@ class NexusFlowTrainer:
     and so do ``patience`` and ``convergence_threshold``. Without early stopping neither counts.
     ``score`` takes predictions and labels of the validation samples and is better as the loader's
     goal says; unset, it is the validation loss, less being better.
+
+    In a script that torchrun started, every process trains its share of each batch and returns the
+    same model; ``strategy`` says what each of them holds meanwhile.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class NexusFlowTrainer:
         convergence_threshold: float | None = 1e-6,
         score: Callable[[Array, Array], float] | None = None,
         on_step: Callable[[StepReport], None] | None = None,
+        strategy: Strategy | str = Strategy.DDP,
         **changed: Any,
     ) -> None:
         given = config.model_dump() if isinstance(config, TrainingConfig) else dict(config or {})
@@ -66,7 +71,7 @@ class NexusFlowTrainer:
         if use_early_stopping:
             stopping = {"patience": patience, "convergence_threshold": convergence_threshold}
         self.config = TrainingConfig(**(chosen.model_dump() | stopping))
-        self.model, self.score = model, score
+        self.model, self.score, self.strategy = model, score, Strategy(strategy)
         self.on_step = on_step or (lambda _step: None)
         self.progress = Progress()
         self.stopped_because: str | None = None
@@ -99,9 +104,10 @@ class NexusFlowTrainer:
         loader = copy.copy(train_loader)
         loader.goal, loader.seed = goal, self.config.seed
         config = self.config.model_copy(update={"batch_size": loader.batch_size})
-        state = new_state(self.model, config)
+        ranks = joined(self.strategy)
+        state = new_state(self.model, config, ranks)
         fit_loader(
-            state, loader, lambda model: self._validate(model, val_loader), config,
+            state, loader, lambda model: self._validate(model, val_loader, ranks), config,
             self.on_step, self._note,
         )  # fmt: skip
         self.stopped_because = state.progress.stopped(config)
@@ -133,11 +139,10 @@ class NexusFlowTrainer:
     def _note(self, state: TrainState) -> None:
         self.progress = state.progress
 
-    def _validate(self, model: NexusFormer, loader: NexusLoader) -> float:
+    def _validate(self, model: NexusFormer, loader: NexusLoader, ranks: Ranks) -> float:
         if self.score is None:
-            return mean_loss(model, loader, self.config)
-        goal = loader.goal
-        found = predict_samples(model, loader.tensors, loader.chosen_B, goal.task, goal.scale)
+            return mean_loss(model, loader, self.config, ranks)
+        found = predict_shares(model, loader.tensors, loader.chosen_B, loader.goal, ranks)
         return self.score(found, loader.tensors.label_B[loader.chosen_B])
 
     def _optimized(
@@ -179,14 +184,3 @@ def _said(candidates: list[Candidate], target_size_mb: float | None) -> str:
         )
     met = first is not taken and first.size_bytes <= target_size_mb * MB
     return f"{sizes}; float32 had met the target already" if met else sizes
-
-
-def mean_loss(model: NexusFormer, loader: NexusLoader, config: TrainingConfig) -> float:
-    """Mean loss of the task over the loader's samples, nothing dropped at random."""
-    was_training, total = model.training, 0.0
-    model.eval()
-    with torch.no_grad():
-        for chosen_B, batch in loader.epoch(0):
-            total += len(chosen_B) * float(batch_losses(model, batch, loader.goal, config).task)
-    model.train(was_training)
-    return total / len(loader.chosen_B)

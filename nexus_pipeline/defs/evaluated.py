@@ -179,7 +179,7 @@ def _of_trainings(
         code=(),
         config={
             "architecture": project.architecture.model_dump(mode="json"),
-            "training": project.training.model_dump(mode="json"),
+            "training": project.training.on_one_device.model_dump(mode="json"),
             "tables": {d.table: d.encoder_settings() for d in project.datasets},
             "encoder_modules": encoder_files(project),
         },

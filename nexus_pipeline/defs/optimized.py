@@ -84,7 +84,10 @@ def _stage(project: ProjectConfig, task: str, at: int) -> Making:
         kinds=frozenset({"pytorch"}),
         upstream=(before, f"{name}/tokenized/{task}"),
         code=STAGE_CODE,
-        config={**method.model_dump(mode="json"), **project.training.model_dump(mode="json")},
+        config={
+            **method.model_dump(mode="json"),
+            **project.training.on_one_device.model_dump(mode="json"),
+        },
         make=make,
         job=OPTIMIZATION,
     )

@@ -1,11 +1,11 @@
 """The training section of the project file."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field
 
 from nexus_model.schema import Record
-from nexus_model.train.config import OptimizerName, Precision, ScheduleName
+from nexus_model.train.config import Batches, OptimizerName, Precision, ScheduleName, Strategy
 
 
 def _auto_is_unset(value: Any) -> Any:
@@ -42,6 +42,10 @@ class TrainingConfig(Record):
         description="samples, fewer down to 16 if unset and an epoch would have fewer than 24 "
         "steps; auto: the most that memory_budget_mb holds",
     )
+    batches: Batches = Field(
+        Batches.SHUFFLED,
+        description="similar: samples with about as many rows share a batch, for less padding",
+    )
     memory_budget_mb: float = Field(4096, gt=0, description="of batch_size: auto")
     accumulate: int = Field(1, gt=0, description="batches whose gradients make one step")
     epochs: int = Field(20, gt=0)
@@ -62,4 +66,17 @@ class TrainingConfig(Record):
         description="once the epochs are chosen, train again on all samples before the test; "
         "validation figures stay those of the weights that had not seen them",
     )
+    devices: int = Field(
+        1, ge=1, description="processes that share each batch: CUDA devices, or without any CPU "
+        "processes; the weights are those of one but for rounding and what dropout draws",
+    )  # fmt: skip
+    strategy: Strategy = Field(
+        Strategy.DDP, description="of several devices: each holds the whole model, or (fsdp) a "
+        "part of its weights, gradients and moments, for a model too large for one",
+    )  # fmt: skip
     seed: int = Field(0, ge=0)
+
+    @property
+    def on_one_device(self) -> Self:
+        """The same training by one process: what decides the weights, however they are found."""
+        return self.model_copy(update={"devices": 1, "strategy": Strategy.DDP})

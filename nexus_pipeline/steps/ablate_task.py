@@ -133,7 +133,7 @@ def _trained(
 ) -> tuple[Path, Mapping[str, float]]:
     """Validation predictions of one training, and what it cost; read back if it was done before."""
     changed = variant.of(project)
-    told = changed.architecture.model_dump_json() + changed.training.model_dump_json()
+    told = changed.architecture.model_dump_json() + changed.training.on_one_device.model_dump_json()
     config = {
         "model": told,
         "tables": {d.table: d.encoder_settings() for d in changed.datasets},

@@ -75,7 +75,7 @@ def train_member(
     """
     config = {
         "architecture": project.architecture.model_dump(mode="json"),
-        "training": project.training.model_dump(mode="json"),
+        "training": project.training.on_one_device.model_dump(mode="json"),
         "tables": {d.table: d.encoder_settings() for d in project.datasets},
         "epochs": epochs,
         "seed": seed,

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,23 +17,23 @@ from nexus_pipeline.progress import ProgressLog
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps.align import folder_hash, read_recipe
 from nexus_pipeline.steps.attention_log import attention_log
+from nexus_pipeline.steps.auto_batch import auto_batch_size
 from nexus_pipeline.steps.model_plan import fresh_model, goal_of
 from nexus_pipeline.steps.plan import origin_of
 from nexus_pipeline.steps.pretrain_task import read_pretrained, start_from
 from nexus_pipeline.steps.stored import Stored, relative
-from nexus_pipeline.steps.tokenize_task import open_tensors_of, read_splits
+from nexus_pipeline.steps.tokenize_task import Splits, open_tensors_of, read_splits
 from nexus_pipeline.storage import Store
 
 if TYPE_CHECKING:
     from nexus_model.model import NexusFormer
     from nexus_model.tokenize.batch import TaskTensors
     from nexus_model.tokenize.statistics import Tokenizer
-    from nexus_model.train.batch_size import Step
+    from nexus_model.train.devices import Ranks
     from nexus_model.train.loader import Goal
     from nexus_model.train.state import TrainState
 
 THREADS = min(2, int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
-LARGEST_BATCH = 8192
 JUDGED, FINAL = "judged.safetensors", "weights.safetensors"
 USUAL_BATCHES, LEAST_STEPS = (16, 32, 64, 128, 256), 24
 DRAWN = {"epoch", "loss", "score", "best", "gradient_norm"}
@@ -42,28 +42,52 @@ DRAWN = {"epoch", "loss", "score", "best", "gradient_norm"}
 def train_task(
     project: ProjectConfig, task: str, store: Store, fingerprint: str, progress: ProgressLog
 ) -> Stored:
-    """Train, resuming from the checkpoint of the same fingerprint if a run was cut short."""
+    """Train, resuming from the checkpoint of the same fingerprint if a run was cut short.
+
+    Several devices, or machines, are processes of their own.
+    """
+    from nexus_model.train.devices import alone
+    from nexus_pipeline.steps.launch import WORDS
+    from nexus_pipeline.steps.train_rank import train_on_ranks
+
+    splits = read_splits(task, store)
+    if project.training.devices > 1 or os.environ.get(WORDS):
+        return train_on_ranks(project, task, splits, fingerprint, progress)
+    stored = train_together(project, task, splits, fingerprint, progress, alone())
+    assert stored is not None, "one process writes what it made"
+    return stored
+
+
+def train_together(
+    project: ProjectConfig,
+    task: str,
+    splits: Splits,
+    fingerprint: str,
+    progress: ProgressLog,
+    ranks: "Ranks",
+) -> Stored | None:
+    """Train as one of the ranks; only the first one writes, and knows what."""
     import torch
 
-    from nexus_model.train.batch_size import training_steps
     from nexus_model.train.loop import fit, new_state, refit
     from nexus_model.train.state import save_state
 
     torch.set_num_threads(THREADS)
-    recipe, splits = read_recipe(project, task), read_splits(task, store)
+    recipe = read_recipe(project, task)
     tensors, tokenizer = open_tensors_of(project, task)
     train_B, validation_B = splits[Split.TRAIN], splits[Split.VALIDATION]
     config, metric = training_config(project, len(train_B)), primary_metric(recipe.task.kind)
     goal = goal_of(recipe, tokenizer)
-    model = beginning(project, task, progress)
+    model = beginning(project, task, progress).to(ranks.device)
     name = f"{fingerprint[:16]}.safetensors"
     checkpoint = project.stage_folder("trained", task, "checkpoint") / name
     if project.training.batch_size is None:
-        steps = training_steps(model, tensors, train_B, goal, config)
-        known, largest = checkpoint.with_name("batch_size.json"), min(LARGEST_BATCH, len(train_B))
-        size = _batch_size(project, known, steps, model.config, largest)
-        config = config.model_copy(update={"batch_size": size})
-    state = new_state(model, config)
+        known = checkpoint.with_name("batch_size.json")
+        size = ranks.of_first(
+            lambda: auto_batch_size(project, known, model, tensors, train_B, goal, config)
+        )
+        config = config.model_copy(update={"batch_size": int(size)})
+    state = new_state(model, config, ranks)
     _resume(checkpoint, state, config, lambda told: progress.line(f"trained/{task}: {told}"))
     watch = progress.training(task, metric.name, config.epochs, len(train_B))
     look = attention_log(project, task, tensors, validation_B)
@@ -71,29 +95,29 @@ def train_task(
     def after_epoch(now: "TrainState") -> None:
         save_state(checkpoint, now, config)
         watch.epoch(now.progress)
-        look(now)
+        if ranks.is_first:
+            look(now)
 
     fit(
-        state,
-        tensors,
-        (train_B, validation_B),
-        goal,
-        config,
+        state, tensors, (train_B, validation_B), goal, config,
         score=lambda prediction_B, label_B: measure(metric.name, prediction_B, label_B),
         on_step=lambda step: watch.step(step.epoch, step.step, step.steps, step.loss),
         on_epoch=after_epoch,
-    )
+    )  # fmt: skip
     chosen = state.progress
-    _write_judged(project, task, model, tensors, goal, validation_B)
+    if ranks.is_first:
+        _write_judged(project, task, model.to(ranks.device), tensors, goal, validation_B)
     if project.training.refit:
         every_B, epochs = splits.before_test, int(chosen.best_epoch or 0) + 1
         progress.line(f"trained/{task}: again on {len(every_B)} samples, {epochs} epochs")
-        state = new_state(beginning(project, task, progress, FINAL), config)
-        model = refit(state, tensors, every_B, goal, config, epochs, watch.again).model
+        model = beginning(project, task, progress, FINAL).to(ranks.device)
+        refit(new_state(model, config, ranks), tensors, every_B, goal, config, epochs, watch.again)
+    if not ranks.is_first:
+        return None
     stored = _write_model(project, task, model, chosen, config)
     _forget(checkpoint.parent)
-    best = {f"validation_{metric.name}": float(chosen.best_score or np.nan)}
-    return stored.model_copy(update={"rows": len(train_B), "facts": {**best, **stored.facts}})
+    facts = {f"validation_{metric.name}": float(chosen.best_score or np.nan), **stored.facts}
+    return stored.model_copy(update={"rows": len(train_B), "facts": facts})
 
 
 def _resume(
@@ -167,7 +191,7 @@ def training_config(project: ProjectConfig, samples: int) -> TrainingConfig:
     in a batch, a few hundred samples would end before the warm-up does.
     """
     chosen = project.training
-    own = {"optimizer", "memory_budget_mb", "refit"}
+    own = {"optimizer", "memory_budget_mb", "refit", "devices", "strategy"}
     given = chosen.model_dump(exclude=own, exclude_none=True)
     rule = chosen.optimizer.model_dump(exclude={"name"})
     if "batch_size" not in chosen.model_fields_set:
@@ -187,36 +211,6 @@ def usual_batch(samples: int) -> int:
     """
     sizes = [size for size in USUAL_BATCHES if size * LEAST_STEPS <= samples]
     return sizes[-1] if sizes else USUAL_BATCHES[0]
-
-
-def _batch_size(
-    project: ProjectConfig,
-    known: Path,
-    steps: Callable[[int], "Step"],
-    model: NexusConfig,
-    largest: int,
-) -> int:
-    """The largest batch within the memory budget: measured once per configuration, then read."""
-    from nexus_model.train.batch_size import BatchSizeReport, configuration_hash, find_batch_size
-
-    key = f"{configuration_hash(project.training, model)}:{largest}"
-    found = _measured(known)
-    if key not in found:
-        budget = int(project.training.memory_budget_mb * 1e6)
-        report = find_batch_size(steps, budget, largest)
-        known.parent.mkdir(parents=True, exist_ok=True)
-        known.write_text(json.dumps({**found, key: report.model_dump()}), encoding="utf-8")
-        return report.batch_size
-    return BatchSizeReport.model_validate(found[key]).batch_size
-
-
-def _measured(known: Path) -> dict[str, Any]:
-    """Batch sizes that were measured; none if the file was cut off."""
-    try:
-        found: dict[str, Any] = json.loads(known.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return found
 
 
 def _forget(checkpoints: Path) -> None:
@@ -247,7 +241,7 @@ def _write_judged(
 def _write_weights(path: Path, model: "NexusFormer") -> None:
     from safetensors.torch import save_file
 
-    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    weights = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
     save_file(weights, path)
 
 
@@ -307,12 +301,14 @@ def score_again(project: ProjectConfig, task: str, store: Store) -> tuple[float,
 
     from nexus_model.apply import predict_samples
     from nexus_model.model import NexusFormer
+    from nexus_model.train.devices import own_device
 
     recipe, folder = read_recipe(project, task), model_folder(project, task)
     tensors, tokenizer = open_tensors_of(project, task)
     config = NexusConfig.model_validate_json((folder / "config.json").read_text(encoding="utf-8"))
     model = NexusFormer(config, tokenizer, recipe.paths, recipe.task)
     model.load_state_dict(load_file(folder / JUDGED))
+    model.to(own_device())
     chosen_B = read_splits(task, store)[Split.VALIDATION]
     found = predict_samples(model, tensors, chosen_B, recipe.task, tokenizer.label)
     metric = primary_metric(recipe.task.kind).name

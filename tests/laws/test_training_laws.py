@@ -12,8 +12,9 @@ from nexus_model.layers.experts.balance import balance_loss, collect_routings, z
 from nexus_model.layers.experts.layer import ExpertsConfig
 from nexus_model.tokenize.batch import build_batch
 from nexus_model.tokenize.move import moved
-from nexus_model.train.config import Precision
-from nexus_model.train.loader import NexusLoader
+from nexus_model.train.config import Batches, Precision
+from nexus_model.train.engine import Single
+from nexus_model.train.loader import NexusLoader, rows_read
 from nexus_model.train.observe import LoadCounts, load_variation
 from nexus_model.train.step import accumulate_gradients, batch_losses
 
@@ -30,7 +31,7 @@ def batch_of(chosen_B):
 def gradients(model, parts, config=PLAIN):
     """Gradients by name after accumulating over the parts, and the loss."""
     model.zero_grad(set_to_none=True)
-    loss, _ = accumulate_gradients(model, parts, goal_of(shop()), config)
+    loss, _ = accumulate_gradients(Single(model), parts, goal_of(shop()), config)
     found = {name: w.grad for name, w in model.named_parameters() if w.grad is not None}
     return found, loss
 
@@ -166,3 +167,39 @@ def test_a_loader_gives_every_sample_once_an_epoch_in_an_order_of_its_own():
     assert not np.array_equal(first, second)
     assert np.array_equal(first, loader.order(0))
     assert [batch.samples for batch in loader] == [16, 16, 16, 16, 13]
+
+
+def similar_loader(size, **told):
+    """Batches of similar samples of the tiny shop."""
+    tiny = shop()
+    return NexusLoader(
+        tiny.tensors, tiny.every_B, size, shuffle=Batches.SIMILAR, goal=goal_of(tiny), **told
+    )
+
+
+@pytest.mark.parametrize("size", [1, 3, 16, 1000])
+def test_every_sample_is_in_one_batch_of_similar_ones(size):
+    loader = similar_loader(size)
+    for epoch in (0, 1):
+        assert sorted(loader.order(epoch)) == shop().every_B.tolist()
+    assert len(loader) == -(-len(shop().every_B) // size)
+    assert loader.order(0).tolist() == similar_loader(size).order(0).tolist()
+    assert size == 1000 or loader.order(0).tolist() != loader.order(1).tolist()
+
+
+def test_similar_samples_need_less_padding_than_shuffled_ones():
+    tiny, size = shop(), 8
+
+    def padding(loader):
+        parts = [rows_read(tiny.tensors, part_B) for part_B, _ in loader.epoch(0)]
+        return sum(len(rows) * rows.max() - rows.sum() for rows in parts)
+
+    shuffled = NexusLoader(tiny.tensors, tiny.every_B, size, shuffle=True, goal=goal_of(tiny))
+    assert padding(similar_loader(size)) < 0.5 * padding(shuffled)
+
+
+def test_rows_read_are_those_of_all_paths():
+    tiny = shop()
+    batch = batch_of(range(16))
+    expected = sum(path.offsets_B.diff() for path in batch.paths)
+    assert rows_read(tiny.tensors, np.arange(16)).tolist() == expected.tolist()

@@ -6,10 +6,12 @@ from tiny_training import project_with, shop
 
 from nexus_model.schema import ConfigurationError
 from nexus_model.train.config import OptimizerName, Precision, ScheduleName, TrainingConfig
-from nexus_pipeline.steps.train_task import _batch_size, training_config
+from nexus_pipeline.steps.auto_batch import measured_batch_size
+from nexus_pipeline.steps.train_task import training_config
 
 EVERY = {
     "batch_size": 8, "memory_budget_mb": 512, "accumulate": 4, "epochs": 3, "patience": 1,
+    "batches": "similar",
     "convergence_threshold": 1e-4, "gradient_clipping": 0.5, "precision": "bf16",
     "ema_decay": 0.9, "balance_weight": 0.2, "z_weight": 0.3, "seed": 7,
     "optimizer": {
@@ -76,11 +78,11 @@ def test_an_automatic_batch_size_is_measured_once_per_configuration(tmp_path):
     def steps(size):
         return lambda: made.append(size)
 
-    first = _batch_size(auto, known, steps, model, 100)
+    first = measured_batch_size(auto, known, steps, model, 100)
     assert first == made[-1] == 64
-    assert _batch_size(auto, known, steps, model, 100) == first
+    assert measured_batch_size(auto, known, steps, model, 100) == first
     assert len(made) == 7
-    _batch_size(auto, known, steps, model.model_copy(update={"width": 16}), 100)
+    measured_batch_size(auto, known, steps, model.model_copy(update={"width": 16}), 100)
     assert len(made) == 14
 
 

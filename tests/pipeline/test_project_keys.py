@@ -121,6 +121,7 @@ training:
   batch_size: 8
   memory_budget_mb: 512
   accumulate: 2
+  batches: similar
   epochs: 3
   patience: 1
   convergence_threshold: 0.001
@@ -140,7 +141,10 @@ training:
     plateau_factor: 0.4
     plateau_patience: 3
   refit: true
+  devices: 2
+  strategy: fsdp
   seed: 1
+engines: {alignment: spark, spark_master: 'local[2]', training: ray, ray_address: 'here:6379'}
 mlops:
   experiment_name: shops
   log_attention_patterns: true
