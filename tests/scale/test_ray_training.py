@@ -8,7 +8,6 @@ import pytest
 
 from nexus_model.schema import ConfigurationError, TrainingError
 from nexus_pipeline.progress import ProgressLog
-from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.scale.ray_cluster import Needs, on_ray, ray_cluster
 from nexus_pipeline.scale.ray_training import train_on_ray, work_of
 from nexus_pipeline.steps import train_task as steps_train_task
@@ -23,6 +22,7 @@ from nexus_pipeline.steps.align import (
 from nexus_pipeline.steps.tokenize_task import tokenize_task
 from nexus_pipeline.steps.train_task import model_folder, train_task
 from nexus_pipeline.storage import Store
+from tests.scale.shop import shop_project
 
 if importlib.util.find_spec("ray") is None:
     pytest.skip("needs Ray: pip install 'nexusflow[ray]'", allow_module_level=True)
@@ -51,21 +51,11 @@ def cluster():
 
 def tokenized(root, seed):
     """A shop of twenty customers, ready to be trained on."""
-    project = ProjectConfig(
-        project_name="shop",
-        datasets=[
-            {"name": "customers", "primary_key": "id"},
-            {
-                "name": "orders",
-                "primary_key": "id",
-                "time_column": "at",
-                "foreign_keys": [{"columns": "customer_id", "references_table": "customers"}],
-            },
-        ],
-        target={"target_table": "customers", "target_column": TASK},
+    project = shop_project(
+        root,
+        TASK,
         architecture={"global_embed_dim": 16, "heads": 2},
         training={"epochs": 2, "batch_size": 8, "seed": seed},
-        root=root,
     )
     root.mkdir(parents=True)
     store = Store(root / "shop.duckdb", threads=1)

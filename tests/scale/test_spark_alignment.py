@@ -1,6 +1,6 @@
 """Spark's index is DuckDB's, row for row; a project's index is the same whoever makes it.
 
-``python tests/scale/test_spark_alignment.py 40`` compares as many random worlds.
+``python -m tests.scale.test_spark_alignment 40`` compares as many random worlds.
 """
 
 import datetime as dt
@@ -20,7 +20,6 @@ from nexus_model.align.paths import find_paths
 from nexus_model.align.recipe import PathPlan
 from nexus_model.align.spark import index_paths_on_spark, write_links
 from nexus_model.schema import DatabaseSpec, ForeignKey, TableSpec
-from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps.align import (
     align_table,
     index_task,
@@ -30,6 +29,7 @@ from nexus_pipeline.steps.align import (
 )
 from nexus_pipeline.steps.spark_session import spark_session
 from nexus_pipeline.storage import Store
+from tests.scale.shop import shop_project
 
 if importlib.util.find_spec("pyspark") is None or shutil.which("java") is None:
     pytest.skip("needs PySpark (pip install 'nexusflow[spark]') and Java", allow_module_level=True)
@@ -153,21 +153,7 @@ def test_a_projects_index_is_the_same_whoever_makes_it(spark, tmp_path):
 
 def project_index(root, engine):
     """The hash of the index of a shop's static task, and its facts."""
-    project = ProjectConfig(
-        project_name="shop",
-        datasets=[
-            {"name": "customers", "primary_key": "id"},
-            {
-                "name": "orders",
-                "primary_key": "id",
-                "time_column": "at",
-                "foreign_keys": [{"columns": "customer_id", "references_table": "customers"}],
-            },
-        ],
-        target={"target_table": "customers", "target_column": "left"},
-        engines={"alignment": engine},
-        root=root,
-    )
+    project = shop_project(root, "left", engines={"alignment": engine})
     root.mkdir()
     store = Store(root / "shop.duckdb", threads=1)
     day = dt.datetime(2020, 1, 1)
