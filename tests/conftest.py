@@ -1,7 +1,6 @@
 """One thread, no telemetry, nothing written into the repository: what every test stands on."""
 
 import os
-import sys
 import tempfile
 from pathlib import Path
 
@@ -17,10 +16,6 @@ os.environ |= {
     "DAGSTER_HOME": str(Path(_HOME.name) / "dagster"),
 }
 Path(os.environ["DAGSTER_HOME"]).mkdir()
-# The main module of a test worker has no file; PySpark, which Great Expectations imports where it
-# is installed, takes that for a run of its own doctests and exits.
-if not hasattr(sys.modules["__main__"], "__file__"):
-    sys.modules["__main__"].__file__ = __file__
 
 import pytest  # noqa: E402 - the environment is read when libraries are imported
 import torch  # noqa: E402

@@ -4,12 +4,14 @@ import polars as pl
 
 from nexus_model.align.relate import quoted
 from nexus_pipeline.steps.contracts import Contract, pandera_schema, polars_type
+from nexus_pipeline.steps.without_pyspark import without_pyspark
 from nexus_pipeline.storage import Store
 
 
 def contract_failures(contract: Contract, store: Store) -> list[str]:
     """What Pandera finds wrong with ``validated.<table>``, uniqueness of the key included."""
-    from pandera.errors import SchemaErrors
+    with without_pyspark():
+        from pandera.errors import SchemaErrors
 
     with store.read() as con:
         rows = con.sql(

@@ -1,7 +1,6 @@
 """What a table promises: columns with type and meaning, keys, time; stored as JSON."""
 
 import datetime as dt
-import warnings
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -15,15 +14,13 @@ from nexus_pipeline.steps.column_types import (
     infer_columns,
     semantic_overrides,
 )
+from nexus_pipeline.steps.without_pyspark import without_pyspark
 from nexus_pipeline.storage import Store
 from nexus_pipeline.storage.tables import table_columns
 
 if TYPE_CHECKING:
     import pandera.polars as pa
     import polars as pl
-
-# Pandera imports PySpark where it is installed, which then speaks of a pandas that is not ours.
-warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
 
 # Nanoseconds since 1970 in 64 bits reach from 1677 to 2262.
 EARLIEST, LATEST = dt.datetime(1677, 9, 22), dt.datetime(2262, 4, 11)
@@ -117,7 +114,8 @@ def pandera_schema(contract: Contract, *, unique: bool = True) -> "pa.DataFrameS
 
     ``unique`` False leaves out the primary key's uniqueness, for frames that are parts of a table.
     """
-    import pandera.polars as pa
+    with without_pyspark():
+        import pandera.polars as pa
 
     columns = {
         column.name: pa.Column(
@@ -139,7 +137,8 @@ def polars_type(kind: str) -> "pl.DataType | None":
 
 
 def _time_check(column: ColumnContract) -> "pa.Check | None":
-    import pandera.polars as pa
+    with without_pyspark():
+        import pandera.polars as pa
 
     if column.role is not ColumnRole.TIME:
         return None

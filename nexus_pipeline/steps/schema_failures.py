@@ -7,6 +7,7 @@ import polars as pl
 from nexus_model.schema import DataError
 from nexus_pipeline.steps.read_raw import ROW
 from nexus_pipeline.steps.row_rules import REASON
+from nexus_pipeline.steps.without_pyspark import without_pyspark
 
 if TYPE_CHECKING:
     from pandera.polars import DataFrameSchema
@@ -20,7 +21,8 @@ def broken_rows(schema: "DataFrameSchema", frame: pl.DataFrame) -> pl.DataFrame:
     Raises:
         DataError: the frame as a whole does not fit, such as a column of another type.
     """
-    from pandera.errors import SchemaErrors
+    with without_pyspark():
+        from pandera.errors import SchemaErrors
 
     try:
         schema.validate(frame, lazy=True)

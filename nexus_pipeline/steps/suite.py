@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 from nexus_model.schema import DataError, Record, TaskKind
+from nexus_pipeline.steps.without_pyspark import without_pyspark
 from nexus_pipeline.storage import Store
 from nexus_pipeline.storage.names import quote_all, quote_table
 from nexus_pipeline.storage.tables import table_columns
@@ -86,7 +87,7 @@ def great_expectations() -> Any:
     """The package, its telemetry off; importing it takes seconds."""
     # Read when the package is imported, so it must be said before.
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), without_pyspark():
         warnings.simplefilter("ignore", DeprecationWarning)
         import great_expectations as gx
     return gx

@@ -17,6 +17,7 @@ from nexus_model import load_model
 from nexus_pipeline import cli
 from nexus_pipeline.defs.making import STAGES
 from nexus_pipeline.steps import gate, serve_task
+from nexus_pipeline.steps.champion import read_promotion
 from nexus_pipeline.steps.evaluation import Evaluation
 from nexus_pipeline.tracking import tracking_at
 from tests.pipeline.conftest import (
@@ -123,7 +124,7 @@ def test_every_materialization_is_a_finished_run_under_its_dagster_run(made: Sho
 def test_the_registered_version_says_what_it_is(made: Shop) -> None:
     client = made.tracker.client
     version = client.get_model_version_by_alias("shop-churned", "challenger")
-    promotion = serve_task.read_promotion(made.project, "churned")
+    promotion = read_promotion(made.project, "churned")
     assert promotion.champion_after == str(version.version), promotion.reason
     assert client.get_model_version_by_alias("shop-churned", "champion").version == version.version
     assert version.tags["artifact_sha256"] == made.record("optimized/churned").stored.sha256
@@ -217,7 +218,7 @@ def test_a_worse_challenger_is_not_promoted_and_the_champion_goes_on(copied: Sho
     before = copied.records()
     code, output = train(copied)
     assert code == 0, output
-    promotion = serve_task.read_promotion(copied.project, "churned")
+    promotion = read_promotion(copied.project, "churned")
     assert (promotion.version, promotion.champion_before, promotion.champion_after) == (
         "2", "1", "1",
     )  # fmt: skip
