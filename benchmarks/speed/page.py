@@ -39,6 +39,10 @@ TAIL = """\
 | `python benchmarks/propose.py` | keys and types found in real databases, against what their project files declare |
 | `python -m benchmarks.any_shape` | random databases of any shape, each answered, refused by name, or failed |
 | `python -m benchmarks.explain` | do explanations find what was planted: [the table](results/explain.md) |
+| `python -m benchmarks.startup` | what commands and definitions cost before they do anything |
+| `python -m benchmarks.profile_run` | where a run's time goes, by library |
+| `python -m benchmarks.operations` | a thousand materializations, and a tick that finds nothing |
+| `python -m benchmarks.faults` | every fault at every stage |
 | `python -m benchmarks.gallery` | every example, trained as its page says |
 """  # noqa: E501 - lines of a table
 
