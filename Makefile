@@ -3,6 +3,7 @@
 # make check  formatting, lint, types, import contracts
 # make bench-quality   the model beside every opponent on real databases; hours
 # make bench  how fast, beside whom, at full size: minutes; the page is benchmarks/README.md
+# make bench-gpu   the same of what a CUDA device is there for; ends at once where there is none
 # make docs   the documentation as pages, in build/site
 # make pictures   the pages of Dagster and MLflow in a real browser, as pictures in docs/pictures
 # make ui     the Dagster and MLflow pages, on this machine only
@@ -20,14 +21,15 @@ export GX_ANALYTICS_ENABLED = false
 DAGSTER_PORT ?= 3000
 MLFLOW_PORT ?= 5000
 
-.PHONY: run test check bench bench-quality docs pictures ui install install-dev install-scale home clean
+.PHONY: run test check bench bench-gpu bench-quality docs pictures ui install install-dev install-scale home clean
 
 run: install home
 	$(VENV)/bin/nexusflow train
 
-# One worker a core, one thread a worker: whole files go to a worker, so fixtures are made once.
+# One worker a core, one thread a worker: whole files go to a worker, so fixtures are made once; in
+# their order, so that the longest (the pages of documentation) does not come last.
 test: install-dev home
-	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 check: install-dev
 	$(VENV)/bin/ruff format --check .
@@ -37,6 +39,9 @@ check: install-dev
 
 bench: install-dev
 	OMP_NUM_THREADS=2 $(PY) -m benchmarks.bench
+
+bench-gpu: install-dev
+	$(PY) -m benchmarks.gpu.bench
 
 bench-quality: install-dev home
 	$(PY) -m benchmarks.quality.run; code=$$?; $(PY) -m benchmarks.quality.report; exit $$code

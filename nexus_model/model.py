@@ -28,6 +28,8 @@ from nexus_model.schema import TaskSpec
 from nexus_model.tokenize.batch import PathRows, RelBatch
 from nexus_model.tokenize.statistics import Tokenizer
 
+ALSO_HEADS = "also_heads."
+
 
 class PathEncoder(nn.Module):
     """Rows along one path: dated, read as a history where asked for, summarized."""
@@ -49,7 +51,11 @@ class PathEncoder(nn.Module):
 
 
 class NexusFormer(nn.Module):
-    """Tokenized tables -> raw outputs ``[B, Y]``; the shape follows from the four arguments."""
+    """Tokenized tables -> raw outputs ``[B, Y]``; the shape follows from the arguments.
+
+    ``also`` are further tasks about the same samples, answered by heads of their own from the same
+    fused state; they are there to be learned from, and ``forward`` does not ask them.
+    """
 
     def __init__(
         self,
@@ -57,6 +63,7 @@ class NexusFormer(nn.Module):
         tokenizer: Tokenizer,
         paths: Sequence[RelationPath],
         task: TaskSpec,
+        also: Sequence[TaskSpec] = (),
     ) -> None:
         super().__init__()
         self.config, self.path_names = config, tuple(path.name for path in paths)
@@ -80,12 +87,11 @@ class NexusFormer(nn.Module):
             if config.cohort
             else None
         )
-        self.head = (
-            build_additive_head(config.width, tokenizer.clock_width, task, config.dropout)
-            if config.fusion is FusionKind.ADDITIVE
-            else build_head(
-                config.width, tokenizer.clock_width, task, config.dropout, config.head_members
-            )
+        self.head = _head(config, tokenizer.clock_width, task)
+        # After everything else, so that what else there is draws the same weights without them.
+        self.also_names = tuple(asked.name for asked in also)
+        self.also_heads = nn.ModuleList(
+            _head(config, tokenizer.clock_width, asked) for asked in also
         )
         self.register_buffer("context_PP", self._context(), persistent=False)
 
@@ -100,6 +106,12 @@ class NexusFormer(nn.Module):
         """Raw outputs; ``cycles`` overrides the configured number of refinements."""
         fused_BD = self.embed(batch, cycles)
         return self.head(fused_BD, batch.clock_BF.to(fused_BD.dtype))
+
+    def answers(self, batch: RelBatch, cycles: int | None = None) -> tuple[Tensor, ...]:
+        """Raw outputs of the task, then those of every further one, from one reading of a batch."""
+        fused_BD = self.embed(batch, cycles)
+        clock_BF = batch.clock_BF.to(fused_BD.dtype)
+        return tuple(head(fused_BD, clock_BF) for head in (self.head, *self.also_heads))
 
     def embed(self, batch: RelBatch, cycles: int | None = None) -> Tensor:
         """``[B, D]``: one vector per sample, all tables fused, and its cohort's where asked for."""
@@ -149,3 +161,18 @@ class NexusFormer(nn.Module):
             paths=len(gathered),
             context_PP=self.context_PP,
         )
+
+
+def own_weights(model: NexusFormer) -> dict[str, Tensor]:
+    """The weights that answer the task, by name; heads of further tasks are left out."""
+    return {
+        name: tensor
+        for name, tensor in model.state_dict().items()
+        if not name.startswith(ALSO_HEADS)
+    }
+
+
+def _head(config: NexusConfig, clock: int, task: TaskSpec) -> nn.Module:
+    if config.fusion is FusionKind.ADDITIVE:
+        return build_additive_head(config.width, clock, task, config.dropout)
+    return build_head(config.width, clock, task, config.dropout, config.head_members)

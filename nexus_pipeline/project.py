@@ -30,7 +30,7 @@ from nexus_pipeline.settings.names import DEFAULT_FILE, Names, plain_name
 from nexus_pipeline.settings.optimization import OptimizationConfig
 from nexus_pipeline.settings.pretraining import PretrainingConfig
 from nexus_pipeline.settings.samples import AlignmentConfig, SplitConfig, TokenizationConfig
-from nexus_pipeline.settings.task import TargetConfig, TaskConfig, check_origins
+from nexus_pipeline.settings.task import TargetConfig, TaskConfig, check_also, check_origins
 from nexus_pipeline.settings.training import TrainingConfig
 from nexus_pipeline.settings.validation import ValidationConfig
 
@@ -90,11 +90,12 @@ class ProjectConfig(Record):
             raise ValueError(f"datasets must have different names, got {tables}")
         if (self.target is None) == (not self.tasks):
             raise ValueError("give either target (static) or tasks (in time), and not both")
-        if any(task.kind is TaskKind.QUANTILE for task in self.tasks):
+        if any(asked.kind is TaskKind.QUANTILE for asked in (self.target, *self.tasks) if asked):
             raise ValueError("kind quantile is for the library; a project has no baselines for it")
         if self.tasks and self.split.test_from is None:
             raise ValueError("tasks need split.validation_from and split.test_from")
         check_origins(self.tasks)
+        check_also(self.tasks)
         for dataset in self.datasets:
             kind = dataset.transformer_type
             if kind not in BUILT_IN_ENCODERS and not self.encoder_modules:
@@ -139,6 +140,12 @@ class ProjectConfig(Record):
         if self.target:
             return (plain_name(self.target.target_column).lower(),)
         return tuple(name for task in self.tasks for name in task.names)
+
+    def label_columns(self, table: str) -> tuple[str, ...]:
+        """Columns of a table that a static task predicts; they are never inputs."""
+        if self.target is None or self.target.target_table != table:
+            return ()
+        return (self.target.target_column, *self.target.also_predict)
 
     @property
     def sql_folder(self) -> Path:

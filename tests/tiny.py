@@ -327,13 +327,13 @@ def tiny_database(
     return Tiny(con, recipe, times, indexes, label_B, split_B, tokenizer, tensors)
 
 
-def tiny_model(tiny, seed=0, cycles=2, **config):
-    """A small NexusFormer for the tiny database, ready to predict."""
+def tiny_model(tiny, seed=0, cycles=2, also=(), **config):
+    """A small NexusFormer for the tiny database, ready to predict; ``also`` are further tasks."""
     chosen = {"width": 8, "heads": 2, "dropout": 0.0} | config
     chosen.setdefault("refinement", RefinementConfig(cycles=cycles))
     torch.manual_seed(seed)
     recipe = tiny.recipe
-    model = NexusFormer(NexusConfig(**chosen), tiny.tokenizer, recipe.paths, recipe.task)
+    model = NexusFormer(NexusConfig(**chosen), tiny.tokenizer, recipe.paths, recipe.task, also)
     return model.eval()
 
 

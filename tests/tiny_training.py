@@ -2,11 +2,13 @@
 
 from functools import cache
 
+import numpy as np
 import torch
 import yaml
 from tiny import tiny_database, tiny_model
 
 from nexus_model.schema import TaskKind
+from nexus_model.tokenize.also import fit_also
 from nexus_model.train.loop import Goal, fit, new_state
 from nexus_model.train.state import TrainingConfig
 from nexus_pipeline.project import load_project
@@ -20,15 +22,34 @@ def shop(kind=TaskKind.BINARY):
     return tiny_database(kind)
 
 
+@cache
+def shop_also(*kinds):
+    """The tiny database with further labels of these kinds; every third is not known."""
+    tiny, labels = shop(), []
+    for kind in kinds:
+        other = shop(kind)
+        task = other.recipe.task.model_copy(update={"name": f"also_{kind}"})
+        label_B = np.where(tiny.every_B % 3 == 1, np.nan, other.label_B)
+        labels.append(fit_also(task, label_B, tiny.split_B == "train"))
+    return tiny._replace(tensors=tiny.tensors._replace(also=tuple(labels)))
+
+
+def also_tasks(tiny):
+    """The further tasks of the tiny database."""
+    return tuple(own.goal.task for own in tiny.tensors.also)
+
+
 def goal_of(tiny, *, higher=True):
-    """Learn the tiny task."""
+    """Learn the tiny task, and what it has further labels of."""
     task, scale = tiny.recipe.task, tiny.tokenizer.label
-    return Goal(task=task, scale=scale, higher_is_better=higher)
+    also = tuple(own.goal for own in tiny.tensors.also)
+    return Goal(task=task, scale=scale, higher_is_better=higher, also=also)
 
 
 def fresh(tiny=None, config=CONFIG, seed=0):
     """A training that has not begun; with dropout, so that random numbers are drawn."""
-    return new_state(tiny_model(tiny or shop(), seed, dropout=0.3), config)
+    tiny = tiny or shop()
+    return new_state(tiny_model(tiny, seed, also=also_tasks(tiny), dropout=0.3), config)
 
 
 def run(state, tiny=None, config=CONFIG, score=None, higher=True, on_epoch=None, on_step=None):

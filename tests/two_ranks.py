@@ -5,9 +5,19 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 from tiny import tiny_model
-from tiny_training import CONFIG, goal_of, run, same, shop, weights
+from tiny_training import (
+    CONFIG,
+    also_tasks,
+    goal_of,
+    run,
+    same,
+    shop,
+    shop_also,
+    weights,
+)
 
 from nexus_model.encode.choose import TableConfig
+from nexus_model.schema import TaskKind
 from nexus_model.train.config import OptimizerName, Strategy
 from nexus_model.train.devices import joined
 from nexus_model.train.loader import NexusLoader
@@ -22,15 +32,22 @@ CHANGED = {"optimizer": OptimizerName.SGD, "lr": 0.02, "epochs": 2, "weight_deca
 PLAIN = CONFIG.model_copy(update={**CHANGED, "batch_size": 9})
 
 
-def model_of(dropout=0.0, seed=0):
+def model_of(dropout=0.0, seed=0, also=()):
     """A model that draws nothing but its dropout, in float64, where only mistakes are seen."""
     tables = dict.fromkeys(shop().tensors.tables, TableConfig(unknown_rate=0.0))
-    return tiny_model(shop(), seed, dropout=dropout, tables=tables).double()
+    return tiny_model(shop(), seed, also=also, dropout=dropout, tables=tables).double()
 
 
 def begun(ranks=None, dropout=0.0, seed=0):
     """A training that has not begun."""
     return new_state(model_of(dropout, seed), PLAIN, ranks)
+
+
+def fitted_also(ranks=None):
+    """Fitted to labels of a further task as well."""
+    tiny = shop_also(TaskKind.REGRESSION)
+    state = new_state(model_of(also=also_tasks(tiny)), PLAIN, ranks)
+    return run(state, tiny, PLAIN)
 
 
 def fitted(state, keep=None):
@@ -78,6 +95,7 @@ def main(folder):
     for strategy in Strategy:
         chosen = ranks._replace(strategy=strategy)
         written(folder, f"{strategy}_{ranks.rank}", fitted(begun(chosen), folder / strategy))
+        written(folder, f"also_{strategy}_{ranks.rank}", fitted_also(chosen))
     written(folder, f"from_one_{ranks.rank}", gone_on(begun(chosen, seed=9), folder / "one"))
     drawn = fitted(begun(ranks, dropout=0.3), folder / "drawn")
     again = gone_on(begun(ranks, dropout=0.3, seed=9), folder / "drawn")

@@ -7,6 +7,7 @@ to files or the network, and only single SELECTs run at all.
 import datetime as dt
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import duckdb
@@ -35,12 +36,32 @@ def closed_database(threads: int = 2) -> Connection:
     """An in-memory database that can reach nothing outside itself."""
     con = duckdb.connect()
     con.execute(f"set threads = {threads}")
+    _prepare(con)
+    close_off(con)
+    return con
+
+
+def database_in(folder: Path, memory: str, threads: int = 1) -> Connection:
+    """A database in a file of ``folder`` that keeps no more than ``memory`` in memory.
+
+    It reaches what it is filled from, until ``close_off``.
+    """
+    held = {"threads": str(threads), "memory_limit": memory, "temp_directory": str(folder / "tmp")}
+    con = duckdb.connect(str(folder / "streaming.duckdb"), config=held)
+    _prepare(con)
+    return con
+
+
+def _prepare(con: Connection) -> None:
     con.execute("set timezone = 'UTC'")
-    con.execute("set enable_external_access = false")
-    con.execute("set lock_configuration = true")
     con.execute("create schema validated")
     con.execute("create schema aligned")
-    return con
+
+
+def close_off(con: Connection) -> None:
+    """From here on the database reaches nothing outside itself, for as long as it lives."""
+    con.execute("set enable_external_access = false")
+    con.execute("set lock_configuration = true")
 
 
 def single_select(con: Connection, name: str, sql: str) -> str:
@@ -122,16 +143,28 @@ def load_frame(con: Connection, table: RawTable, frame: pa.Table) -> None:
     Raises:
         DataError: a column is missing or does not cast.
     """
-    for column in table.columns:
-        if column.name not in frame.column_names:
-            raise DataError("column is missing", table=table.name, column=column.name)
     con.register("incoming", frame)
-    given = {row[0]: str(row[1]) for row in con.sql("describe incoming").fetchall()}
+    load_rows(con, table, "incoming")
+    con.unregister("incoming")
+
+
+def load_rows(con: Connection, table: RawTable, source: str) -> None:
+    """As ``load_frame``, from a relation named in SQL.
+
+    Raises:
+        DataError: a column is missing or does not cast.
+    """
+    given = {row[0]: str(row[1]) for row in con.sql(f"describe from {source}").fetchall()}
+    for column in table.columns:
+        if column.name not in given:
+            raise DataError("column is missing", table=table.name, column=column.name)
     casts = {c.name: cast_sql(c.name, given[c.name], c.type) for c in table.columns}
     for column in table.columns:
+        if given[column.name] == column.type:
+            continue
         name = quoted(column.name)
         bad = con.sql(
-            f"select count(*), any_value({name}) from incoming "
+            f"select count(*), any_value({name}) from {source} "
             f"where {name} is not null and ({casts[column.name]}) is null"
         ).fetchall()[0]
         if bad[0]:
@@ -143,13 +176,14 @@ def load_frame(con: Connection, table: RawTable, frame: pa.Table) -> None:
                 example=bad[1],
             )
     columns = ", ".join(f"{cast} as {quoted(name)}" for name, cast in casts.items())
-    con.execute(f"create table validated.{quoted(table.name)} as select {columns} from incoming")
-    con.unregister("incoming")
+    con.execute(f"create table validated.{quoted(table.name)} as select {columns} from {source}")
 
 
 def cast_sql(name: str, given: str, wanted: str) -> str:
     """A column as ``wanted``: NULL where the value cannot be said in that type without loss."""
     column = quoted(name)
+    if given == wanted:
+        return column
     if wanted == "TIMESTAMP" and given == "VARCHAR":
         # A plain cast would drop an offset such as +02:00 instead of applying it.
         return f"try_cast({column} as timestamptz) at time zone 'UTC'"
@@ -202,7 +236,7 @@ def first_time(con: Connection, recipe: Recipe) -> dt.datetime | None:
     numbered = {
         row[0]
         for row in con.sql(
-            "select table_name from duckdb_tables() where schema_name = 'aligned'"
+            "select table_name from information_schema.tables where table_schema = 'aligned'"
         ).fetchall()
     }
     moments = [
@@ -213,8 +247,11 @@ def first_time(con: Connection, recipe: Recipe) -> dt.datetime | None:
     return min((moment for moment in moments if moment is not None), default=None)
 
 
-def entity_rows(con: Connection, recipe: Recipe) -> np.ndarray:
-    """Row of the aligned entity table of each row of its frame, in the frame's order.
+def place_entities(con: Connection, recipe: Recipe) -> int:
+    """``asked.entities``: of each row of the entity's raw table its place, key and aligned row.
+
+    Returns:
+        How many there are.
 
     Raises:
         DataError: an entity's key is missing, or its SQL model left it out or gives it twice.
@@ -222,22 +259,37 @@ def entity_rows(con: Connection, recipe: Recipe) -> np.ndarray:
     entity = recipe.entity
     keys = ", ".join(quoted(column) for column in entity.primary_key)
     check_unique(con, f"aligned.{quoted(entity.name)}", entity.name, entity.primary_key)
-    found = con.sql(
-        f"select aligned_rows._row, {keys} from (select {keys}, "
-        f"row_number() over () as _position from validated.{quoted(entity.name)}) "
+    con.execute("create schema if not exists asked")
+    con.execute(
+        f"create or replace table asked.entities as select _place, {keys}, aligned_rows._row from "
+        f"(select {keys}, row_number() over () - 1 as _place from validated.{quoted(entity.name)}) "
         f"left join (select {keys}, _row from aligned.{quoted(entity.name)}) as aligned_rows "
-        f"using ({keys}) order by _position"
+        f"using ({keys}) order by _place"
+    )
+    lost = con.sql(
+        f"select {keys} from asked.entities where _row is null order by _place limit 1"
     ).fetchall()
-    lost = [row[1] if len(entity.primary_key) == 1 else row[1:] for row in found if row[0] is None]
     if lost:
+        counted = "select count(*) - count(_row) from asked.entities"
         raise DataError(
             "entity has no row in the aligned table",
             table=entity.name,
             column="+".join(entity.primary_key),
-            rows=len(lost),
-            example=lost[0],
+            rows=con.sql(counted).fetchall()[0][0],
+            example=lost[0][0] if len(entity.primary_key) == 1 else lost[0],
         )
-    return np.array([row[0] for row in found], dtype=np.int64)
+    return int(con.sql("select count(*) from asked.entities").fetchall()[0][0])
+
+
+def entity_rows(con: Connection, recipe: Recipe) -> np.ndarray:
+    """Row of the aligned entity table of each row of its frame, in the frame's order.
+
+    Raises:
+        DataError: as ``place_entities``.
+    """
+    place_entities(con, recipe)
+    found = con.sql("select _row from asked.entities order by _place").to_arrow_table()
+    return np.asarray(found["_row"].to_numpy(), dtype=np.int64)
 
 
 def sample_times(

@@ -105,9 +105,10 @@ def _parts(con: Connection, down: Down, sorted_Q: Array, *, is_timed: bool) -> I
     """Children of the parents asked about, a part of whole parents after another."""
     kept_Q = np.empty(len(sorted_Q), bool)
     kept_Q[:1], kept_Q[1:] = True, sorted_Q[1:] != sorted_Q[:-1]
-    con.register("asked", pa.table({"parent": sorted_Q[kept_Q]}))
+    asked = sorted_Q[kept_Q]
+    con.register("asked", pa.table({"parent": asked}))
     try:
-        reader = con.sql(_ordered(down, is_timed=is_timed)).to_arrow_reader(PART_ROWS)
+        reader = con.sql(_ordered(down, asked, is_timed=is_timed)).to_arrow_reader(PART_ROWS)
         open_parent: list[pa.RecordBatch] = []  # whose rows may go on in the next batch
         for batch in filter(len, reader):
             parent_R = batch.column(0).to_numpy()
@@ -131,12 +132,19 @@ def _joined(batches: list[pa.RecordBatch]) -> Part:
     return Part(columns[0], columns[1], columns[2] if len(columns) > 2 else None)
 
 
-def _ordered(down: Down, *, is_timed: bool) -> str:
+def _ordered(down: Down, asked: Array, *, is_timed: bool) -> str:
+    """Children of the ascending parents asked about, in order.
+
+    Where these are most of the parents between the first and the last, all of those between pass
+    by: each row looked up would cost more than the rows too many.
+    """
     links, key = f"aligned.{quoted('links_' + down.table)}", f"_fk_{down.key}"
     dated, moment = (", _moment", "and _moment is not null") if is_timed else ("", "")
+    are_most = len(asked) > 0 and 2 * len(asked) > asked[-1] - asked[0]
+    between = f"between {asked[0]} and {asked[-1]}" if are_most else ""
     return (
         f"select {key}, _row{dated} from {links} "
-        f"where {key} in (select parent from asked) {moment} "
+        f"where {key} {between or 'in (select parent from asked)'} {moment} "
         f"order by {key}, _moment nulls first, _row"
     )
 

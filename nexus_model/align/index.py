@@ -5,10 +5,13 @@ by (parent, time, row) makes the rows one sample may see a contiguous slice: a b
 its end and ``end - K`` its start (``children.py``), so no wide table is ever built.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, TypeAlias, assert_never
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 
 from nexus_model.align.children import Seen, expand, newest_children
 from nexus_model.align.paths import RelationPath
@@ -100,7 +103,7 @@ def _taken(
             return _up(con, step, requests, as_of_B)
         case Newest():
             timed = database[step.table].time_column is not None
-            return _ordered(requests, times_of(con, step.table) if timed else None)
+            return _ordered(requests, times_of(con, step.table, requests.row_N) if timed else None)
         case other:
             assert_never(other)
 
@@ -111,8 +114,8 @@ def _seen(con: Connection, down: Down, requests: Requests, as_of_B: Array) -> Se
 
 
 def _up(con: Connection, up: Up, requests: Requests, as_of_B: Array) -> Requests:
-    parent_R = column_of(con, quoted("links_" + up.table), f"_fk_{up.key}")
-    row_N = parent_R[requests.row_N]
+    links = quoted("links_" + up.table)
+    row_N = column_of(con, links, f"_fk_{up.key}", requests.row_N)
     linked_N = row_N >= 0
     found = Requests(requests.sample_N[linked_N], row_N[linked_N])
     if up.only_known:
@@ -130,27 +133,54 @@ def _without_repeats(requests: Requests) -> Requests:
 
 
 def _known(con: Connection, table: str, requests: Requests, as_of_B: Array) -> Requests:
-    keep_N = times_of(con, table)[requests.row_N] <= as_of_B[requests.sample_N]
+    keep_N = times_of(con, table, requests.row_N) <= as_of_B[requests.sample_N]
     return Requests(requests.sample_N[keep_N], requests.row_N[keep_N])
 
 
-def column_of(con: Connection, table: str, column: str) -> Array:
-    """An integer column of an aligned table in row order; NULL is -1. ``table`` is quoted."""
-    return _by_row(con, table, f"coalesce({column}, -1)")
+def column_of(con: Connection, table: str, column: str, row_N: Array | None = None) -> Array:
+    """An integer column of an aligned table in row order, or of the rows asked about.
+
+    NULL is -1; ``table`` is quoted.
+    """
+    return _values(con, table, f"coalesce({column}, -1)", row_N)
 
 
-def times_of(con: Connection, table: str) -> Array:
-    """Times of a table's rows, microseconds since 1970; a row without a time is never."""
-    return _by_row(con, quoted(table), f"coalesce(epoch_us(_time), {NEVER})")
+def times_of(con: Connection, table: str, row_N: Array | None = None) -> Array:
+    """Times of a table's rows, or of those asked about, microseconds since 1970.
+
+    A row without a time is never.
+    """
+    return _values(con, quoted(table), f"coalesce(epoch_us(_time), {NEVER})", row_N)
 
 
-def _by_row(con: Connection, table: str, value: str) -> Array:
-    """int64 [R]: a value of each row at its row's place, in whatever order the rows are stored."""
+def _values(con: Connection, table: str, value: str, row_N: Array | None) -> Array:
+    """int64 of every row or of ``row_N``; of few rows no more is kept than they have."""
     rows = con.sql(f"select count(*) from aligned.{table}").fetchall()[0][0]
-    value_R = np.empty(rows, np.int64)
     query = f"select _row, cast({value} as bigint) as v from aligned.{table}"
+    if row_N is None or len(row_N) >= rows:
+        value_R = _placed(con, query, np.empty(rows, np.int64), None)
+        return value_R if row_N is None else value_R[row_N]
+    asked_R, place_N = np.unique(row_N, return_inverse=True)
+    with only_rows(con, asked_R) as chosen:
+        values = np.empty(len(asked_R), np.int64)
+        return _placed(con, f"{query} {chosen}", values, asked_R)[place_N]
+
+
+@contextmanager
+def only_rows(con: Connection, row_R: Array) -> Iterator[str]:
+    """The end of a SELECT from an aligned table that keeps these rows, for as long as the block."""
+    con.register("chosen_rows", pa.table({"_row": row_R}))
+    try:
+        yield "semi join chosen_rows using (_row)"
+    finally:
+        con.unregister("chosen_rows")
+
+
+def _placed(con: Connection, query: str, value_R: Array, row_R: Array | None) -> Array:
+    """``value_R``, filled with the values of rows 0 to R - 1, or of the ascending ``row_R``."""
     for batch in con.sql(query).to_arrow_reader(READ_ROWS):
-        value_R[batch.column(0).to_numpy()] = batch.column(1).to_numpy()
+        at = batch.column(0).to_numpy()
+        value_R[at if row_R is None else np.searchsorted(row_R, at)] = batch.column(1).to_numpy()
     return value_R
 
 
@@ -162,14 +192,16 @@ def newest_rows(
     ``time_R`` are the times of the path's table, None if it has none. After one hop rows are
     distinct and in order already.
     """
-    found = _ordered(requests, time_R) if len(path.hops) > 1 else requests
-    return _as_index(found, count, max_rows)
+    if len(path.hops) > 1:
+        time_N = None if time_R is None else time_R[requests.row_N]
+        requests = _ordered(requests, time_N)
+    return _as_index(requests, count, max_rows)
 
 
-def _ordered(requests: Requests, time_R: Array | None) -> Requests:
+def _ordered(requests: Requests, time_N: Array | None) -> Requests:
     """By sample, time and row, each once; a row without a time is the oldest."""
     sample_N, row_N = requests
-    time_N = row_N if time_R is None else time_R[row_N]
+    time_N = row_N if time_N is None else time_N
     time_N = np.where(time_N == NEVER, -NEVER, time_N)
     order = np.lexsort((row_N, time_N, sample_N))
     return _without_repeats(Requests(sample_N[order], row_N[order]))

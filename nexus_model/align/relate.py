@@ -29,24 +29,43 @@ def numbered_select(con: Connection, source: str, table: TableSpec) -> str:
     Raises:
         DataError: a key or time column is not among the columns of ``source``.
     """
-    described = con.sql(f"describe {source}").fetchall()
-    types = {row[0]: str(row[1]) for row in described if row[0] not in _OURS}
-    needed = (*table.key_columns, *([table.time_column] if table.time_column else []))
-    for column in needed:
-        if column not in types:
-            raise DataError(
-                f"column is missing from the aligned table, which has {sorted(types)}",
-                table=table.name,
-                column=column,
-            )
-    columns = ", ".join(quoted(name) for name in types)
-    order = ", ".join(quoted(name) for name in table.primary_key or types)
-    time = f"cast({quoted(table.time_column)} as timestamp)" if table.time_column else "null"
+    names = _columns(con, source, table)
+    columns = ", ".join(quoted(name) for name in names)
+    order = ", ".join(quoted(name) for name in table.primary_key or names)
     return (
-        f"select {columns}, row_number() over () - 1 as _row, cast({time} as timestamp) as _time "
+        f"select {columns}, row_number() over () - 1 as _row, {_time(table)} as _time "
         # Sorted once and counted as they come. The text may end in a comment.
         f"from (select {columns} from ({source}\n) order by {order})"
     )
+
+
+def shown_as_they_are(con: Connection, source: str, table: TableSpec) -> list[str]:
+    """What to select of ``source``, whose ``_row`` is right, for what ``numbered_select`` gives.
+
+    Raises:
+        DataError: as ``numbered_select``.
+    """
+    named = [quoted(name) for name in _columns(con, source, table)]
+    return [*named, "_row", f"{_time(table)} as _time"]
+
+
+def _columns(con: Connection, source: str, table: TableSpec) -> list[str]:
+    """Columns of a SELECT but for ours; those the table needs are among them."""
+    described = con.sql(f"describe {source}").fetchall()
+    names = [row[0] for row in described if row[0] not in _OURS]
+    needed = (*table.key_columns, *([table.time_column] if table.time_column else []))
+    for column in needed:
+        if column not in names:
+            raise DataError(
+                f"column is missing from the aligned table, which has {sorted(names)}",
+                table=table.name,
+                column=column,
+            )
+    return names
+
+
+def _time(table: TableSpec) -> str:
+    return f"cast({quoted(table.time_column) if table.time_column else 'null'} as timestamp)"
 
 
 def links_select(table: TableSpec) -> str:

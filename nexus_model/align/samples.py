@@ -245,15 +245,7 @@ def static_samples_select(task: TaskSpec, entity: TableSpec, split: EntitySplit)
     """Samples of a static task: one per entity row with a label, without a cutoff."""
     keys = ", ".join(f"entity.{quoted(column)}" for column in entity.primary_key)
     text = " || '|' || ".join(f"cast(entity.{quoted(c)} as varchar)" for c in entity.primary_key)
-    target = f"entity.{quoted(task.target_column or '')}"
-    if task.kind.is_number:
-        label = f"cast({target} as double)"
-    else:
-        cases = " ".join(
-            f"when '{value.replace(chr(39), chr(39) * 2)}' then {index}"
-            for index, value in enumerate(task.classes)
-        )
-        label = f"cast(case cast({target} as varchar) {cases} end as double)"
+    target, label = f"entity.{quoted(task.target_column or '')}", label_sql(task)
     train = 1 - split.validation_size - split.test_size
     return f"""
     with labeled as (
@@ -272,6 +264,18 @@ def static_samples_select(task: TaskSpec, entity: TableSpec, split: EntitySplit)
     from labeled
     order by sample
     """
+
+
+def label_sql(task: TaskSpec) -> str:
+    """The label of a static task, from its entity's row ``entity``."""
+    target = f"entity.{quoted(task.target_column or '')}"
+    if task.kind.is_number:
+        return f"cast({target} as double)"
+    cases = " ".join(
+        f"when '{value.replace(chr(39), chr(39) * 2)}' then {index}"
+        for index, value in enumerate(task.classes)
+    )
+    return f"cast(case cast({target} as varchar) {cases} end as double)"
 
 
 def history_select(task: TaskSpec, entity: TableSpec, labels: str, cutoffs: str) -> str:

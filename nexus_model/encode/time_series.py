@@ -1,7 +1,9 @@
 """Time-series encoder: ordered rows of one sample, mixed along real time.
 
-B samples, L steps (oldest first), D width. Each mixer, attention or state space, is followed by a
-feed-forward; patterns such as ssm, ssm, attn as in Lieber et al. 2024 (Jamba), section 2.
+B samples, L steps (oldest first), D width, N kept rows of all samples one after another. Each
+mixer, attention or state space, is followed by a feed-forward; patterns such as ssm, ssm, attn as
+in Lieber et al. 2024 (Jamba), section 2. Where a kernel is there for histories without padding, all
+blocks do without it.
 DIFFERS: time is days between rows, never their count; attention reads both directions.
 """
 
@@ -11,6 +13,7 @@ from typing import Literal, Self, assert_never
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from nexus_model.layers.attention.histories import packed_rows, padded_rows
 from nexus_model.layers.attention.history import (
     HistoryAttention,
     HistoryAttentionConfig,
@@ -114,6 +117,25 @@ class TimeSeriesEncoder(nn.Module):
 
     def forward(self, rows_BLD: Tensor, age_BL: Tensor, keep_BL: Tensor) -> Tensor:
         check_shape(rows_BLD, "B L D", D=self.width)
+        if self.packs(rows_BLD):
+            return self._packed(rows_BLD, age_BL, keep_BL)
         for mix, feed in zip(self.mixers, self.forwards, strict=True):
             rows_BLD = feed(mix(rows_BLD, age_BL, keep_BL))
         return rows_BLD.masked_fill(~keep_BL[..., None], 0)
+
+    def packs(self, rows: Tensor) -> bool:
+        """Whether all blocks can do without padding here, and compute the same."""
+        return all(
+            isinstance(mix, HistoryAttention) and mix.packs(rows) for mix in self.mixers
+        ) and all(
+            # Stochastic depth leaves out samples, and routers count all rows there are.
+            isinstance(feed, FeedForward) and not feed.config.stochastic_depth
+            for feed in self.forwards
+        )
+
+    def _packed(self, rows_BLD: Tensor, age_BL: Tensor, keep_BL: Tensor) -> Tensor:
+        rows_ND, age_N, histories, place_N = packed_rows(rows_BLD, age_BL, keep_BL)
+        for mix, feed in zip(self.mixers, self.forwards, strict=True):
+            assert isinstance(mix, HistoryAttention)
+            rows_ND = feed(mix.packed(rows_ND, age_N, histories))
+        return padded_rows(rows_ND, place_N, *keep_BL.shape)

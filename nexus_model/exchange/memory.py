@@ -57,7 +57,7 @@ def packed(rows_BKD: Tensor, keep_BK: Tensor, path_K: Tensor) -> tuple[Tensor, T
     most = max(1, int(count_B.max())) if len(count_B) else 1
     length = keep_BK.shape[1]
     if most >= length:
-        return rows_BKD, keep_BK, path_K.expand(len(keep_BK), -1)
+        return rows_BKD, keep_BK, path_K.expand(len(keep_BK), -1).contiguous()
     order_BK = keep_BK.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
     start_B1 = torch.arange(len(keep_BK), device=order_BK.device)[:, None] * length
     chosen_N = (order_BK + start_B1).flatten()

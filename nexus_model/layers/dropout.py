@@ -30,6 +30,8 @@ class Dropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or not self.left_out:
             return x
+        if torch.compiler.is_compiling():
+            return x * drawn_in_kernel(x, self.left_out)
         return x * kept(x, self.left_out)
 
     def extra_repr(self) -> str:
@@ -44,3 +46,9 @@ def kept(x: Tensor, left_out: int) -> Tensor:
     levels = draws.view(torch.int16)[:cells].view(x.shape)
     stays = levels >= left_out - LEVELS // 2
     return stays.to(x.dtype).mul_(LEVELS / (LEVELS - left_out))
+
+
+def drawn_in_kernel(x: Tensor, left_out: int) -> Tensor:
+    """As ``kept``, for a compiler: it fuses the draw into what uses it, and stores none of it."""
+    stays = torch.rand(x.shape, device=x.device) >= left_out / LEVELS
+    return stays.to(x.dtype) * (LEVELS / (LEVELS - left_out))

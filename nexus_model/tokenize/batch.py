@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nexus_model.align.index import DAY_US, NEVER, PathIndex, SampleTimes
 from nexus_model.align.paths import RelationPath
+from nexus_model.tokenize.also import AlsoLabel
 from nexus_model.tokenize.cohorts import cohorts
 from nexus_model.tokenize.table_tensors import TableTensors
 
@@ -52,7 +53,8 @@ class RelBatch(NamedTuple):
     """Tables by name, paths in the task's order, the samples' clocks, and labels if known.
 
     ``present_P`` is False for the paths of a table that was not given at all. Samples with equal
-    numbers in ``cohort_B`` are asked together.
+    numbers in ``cohort_B`` are asked together. ``also`` are labels [B] of further tasks, NaN where
+    they are not known.
     """
 
     tables: dict[str, TableRows]
@@ -61,6 +63,7 @@ class RelBatch(NamedTuple):
     label_B: Tensor
     present_P: Tensor
     cohort_B: Tensor
+    also: tuple[Tensor, ...] = ()
 
     @property
     def samples(self) -> int:
@@ -72,6 +75,7 @@ class TaskTensors(NamedTuple):
     """A tokenized task: tables, paths with their indexes, and per sample times, clock, label.
 
     ``absent`` names tables that were not given; the model then reads nothing in their place.
+    ``also`` are further labels of the same samples.
     """
 
     tables: Mapping[str, TableTensors]
@@ -82,6 +86,7 @@ class TaskTensors(NamedTuple):
     clock_BF: Array
     label_B: Array
     absent: frozenset[str] = frozenset()
+    also: tuple[AlsoLabel, ...] = ()
 
 
 def build_batch(task: TaskTensors, chosen_B: Array, parent_hops: int) -> RelBatch:
@@ -104,6 +109,7 @@ def build_batch(task: TaskTensors, chosen_B: Array, parent_hops: int) -> RelBatc
         torch.from_numpy(task.label_B[chosen_B].astype(np.float32)),
         torch.tensor([path.table not in task.absent for path in task.paths], dtype=torch.bool),
         torch.from_numpy(cohorts(task.times, chosen_B)),
+        tuple(torch.from_numpy(own.label_B[chosen_B].astype(np.float32)) for own in task.also),
     )
 
 
@@ -138,7 +144,7 @@ def _table_rows(
 ) -> TableRows:
     source = task.tables[name]
     parents = [
-        _positions(needed[parent], source.parents_RP[ids_R, column])
+        positions(needed[parent], source.parents_RP[ids_R, column])
         for column, parent in enumerate(task.parents[name])
     ]
     parents_RP = np.stack(parents, axis=1) if parents else np.zeros((len(ids_R), 0), np.int64)
@@ -153,7 +159,7 @@ def _table_rows(
     )
 
 
-def _positions(ids: Array, rows: Array) -> Array:
+def positions(ids: Array, rows: Array) -> Array:
     """Where each row stands among the sorted ``ids``; -1 for none or not among them."""
     if len(ids) == 0:
         return np.full(len(rows), -1)

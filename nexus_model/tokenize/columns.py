@@ -56,7 +56,8 @@ def _number(text: str | None) -> float | None:
 def _floats(column: Column) -> Array:
     # Whole numbers beyond 2**53 are rounded, not refused.
     cast = pc.cast(column, pa.float64(), safe=False)
-    return np.array(cast.to_numpy(zero_copy_only=False), dtype=np.float64)
+    # What Arrow shares cannot be written to, and only that is copied.
+    return np.require(cast.to_numpy(zero_copy_only=False), np.float64, "W")
 
 
 def fit_numerical(name: str, values_R: Array, scaling: NumericalScaling) -> NumericalColumn:
@@ -120,10 +121,9 @@ def encode_numerical(values_R: Array, fitted: NumericalColumn) -> tuple[Array, A
     return scaled_R.astype(np.float32), present_R
 
 
-def strings(column: Column) -> pa.Array:
-    """Values as strings, one array."""
-    texts = pc.cast(column, pa.string())
-    return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+def strings(column: Column) -> Column:
+    """Values as strings."""
+    return pc.cast(column, pa.string())
 
 
 def fit_categorical(name: str, column: Column) -> CategoricalColumn:

@@ -7,7 +7,15 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from nexus_model.align.index import DAY_US, NEVER, PathIndex, SampleTimes, column_of, times_of
+from nexus_model.align.index import (
+    DAY_US,
+    NEVER,
+    PathIndex,
+    SampleTimes,
+    column_of,
+    only_rows,
+    times_of,
+)
 from nexus_model.align.paths import RelationPath
 from nexus_model.align.relate import quoted
 from nexus_model.schema import DatabaseSpec, SemanticType, TableSpec, TaskSpec
@@ -25,37 +33,53 @@ Connection: TypeAlias = duckdb.DuckDBPyConnection
 Array = np.ndarray
 
 
-def feature_table(con: Connection, table: TableSpec) -> pa.Table:
-    """Feature columns of an aligned table in row order; of a table without any, ``_row``."""
+def feature_table(con: Connection, table: TableSpec, row_R: Array | None = None) -> pa.Table:
+    """Feature columns of an aligned table in row order, or of the ascending rows asked about.
+
+    Of a table without any, ``_row``.
+    """
     names = [column.name for column in table.columns]
     listed = ", ".join(map(quoted, [*names, "_row"]))
-    found = con.sql(f"select {listed} from aligned.{quoted(table.name)}").to_arrow_table()
-    row_R = found["_row"].to_numpy()
+    query = f"select {listed} from aligned.{quoted(table.name)}"
+    if row_R is None:
+        found = con.sql(query).to_arrow_table()
+    else:
+        with only_rows(con, row_R) as chosen:
+            found = con.sql(f"{query} {chosen}").to_arrow_table()
+    stored_R = found["_row"].to_numpy()
     # Tables are stored in row order; that costs a look, sorting them would cost more than reading.
-    if not (row_R == np.arange(len(row_R))).all():
-        found = found.take(pa.array(np.argsort(row_R)))
+    if (stored_R[1:] < stored_R[:-1]).any():
+        found = found.take(pa.array(np.argsort(stored_R)))
     return found.select(names or ["_row"])
 
 
-def parent_rows(con: Connection, database: DatabaseSpec, table: TableSpec, *, dated: bool) -> Array:
-    """int64 [R, P] row of each parent, -1 if there is none.
+def parent_rows(
+    con: Connection,
+    database: DatabaseSpec,
+    table: TableSpec,
+    *,
+    dated: bool,
+    row_R: Array | None = None,
+) -> Array:
+    """int64 [R, P] row of each parent, -1 if there is none; of every row, or of those asked about.
 
     Where samples are ``dated``, a parent later than the row itself is none; and a row without a
     time, which may be seen at any moment, has no parent that has one.
     """
-    time_R = times_of(con, table.name)
-    if table.time_column is None:
-        time_R = np.full_like(time_R, -NEVER)
-    links = quoted("links_" + table.name)
-    found = []
+    links, found = quoted("links_" + table.name), []
     for index, key in enumerate(table.foreign_keys):
-        parent_R = column_of(con, links, f"_fk_{index}")
+        parent_R = column_of(con, links, f"_fk_{index}", row_R)
         if dated and database[key.references_table].time_column is not None:
-            # The parent of none, -1, is the last entry.
-            moment_R = np.append(times_of(con, key.references_table), NEVER)[parent_R]
-            parent_R = np.where(moment_R > time_R, -1, parent_R)
+            linked_R = parent_R >= 0
+            moment_N = times_of(con, key.references_table, parent_R[linked_R])
+            is_timed = table.time_column is not None
+            own_R = times_of(con, table.name, row_R) if is_timed else np.full(len(parent_R), -NEVER)
+            parent_R[linked_R] = np.where(moment_N > own_R[linked_R], -1, parent_R[linked_R])
         found.append(parent_R)
-    return np.stack(found, axis=1) if found else np.zeros((len(time_R), 0), np.int64)
+    if found:
+        return np.stack(found, axis=1)
+    rows = con.sql(f"select count(*) from aligned.{quoted(table.name)}").fetchall()[0][0]
+    return np.zeros((rows if row_R is None else len(row_R), 0), np.int64)
 
 
 def visible_rows(
@@ -85,8 +109,8 @@ def visible_rows(
 
 
 def _origin(table: TableSpec, time_R: Array) -> Array | float:
-    """What a table's timestamps are measured from."""
-    if table.time_column is None:
+    """What a table's timestamps, if there are any, are measured from."""
+    if table.time_column is None or not table.columns_of(SemanticType.TIMESTAMP):
         return float(columns.EPOCH_2000_US)
     return np.where(time_R == NEVER, np.nan, time_R.astype(np.float64))
 
@@ -99,10 +123,8 @@ def fit_table(
     scaling: NumericalScaling = NumericalScaling.STANDARD,
 ) -> TableTokenizer:
     """Statistics of the rows in ``seen_R`` and of no other."""
-    rows = np.flatnonzero(seen_R)
-    fitted = features.take(pa.array(rows))
-    origin = _origin(table, time_R)
-    origin = origin[rows] if isinstance(origin, np.ndarray) else origin
+    fitted, origin = features.filter(pa.array(seen_R)), _origin(table, time_R)
+    origin = origin[seen_R] if isinstance(origin, np.ndarray) else origin
     named = {
         semantic: [(name, fitted[name]) for name in table.columns_of(semantic)]
         for semantic in SemanticType
@@ -165,7 +187,9 @@ def encode_table(
 
 
 def _stacked(arrays: list[Array], empty: tuple[int, ...], dtype: type) -> Array:
-    return np.stack(arrays, axis=1).astype(dtype) if arrays else np.zeros(empty, dtype)
+    if not arrays:
+        return np.zeros(empty, dtype)
+    return np.stack(arrays, axis=1).astype(dtype, copy=False)
 
 
 def fit_label(task: TaskSpec, label_B: Array) -> LabelScale:
@@ -179,12 +203,16 @@ def fit_label(task: TaskSpec, label_B: Array) -> LabelScale:
 
 def entity_stamps(con: Connection, entity: TableSpec, times: SampleTimes) -> dict[str, Array]:
     """Timestamps of each sample's entity, microseconds; NaN where its row is not known yet."""
-    features = feature_table(con, entity)
-    late_B = times_of(con, entity.name)[times.entity_B] > times.as_of_B
+    names = entity.columns_of(SemanticType.TIMESTAMP)
+    if not names:
+        return {}
+    asked_R, place_B = np.unique(times.entity_B, return_inverse=True)
+    features = feature_table(con, entity, asked_R)
+    late_B = times_of(con, entity.name, times.entity_B) > times.as_of_B
     later_B = late_B & (entity.time_column is not None)
     return {
-        name: np.where(later_B, np.nan, columns.microseconds(features[name])[times.entity_B])
-        for name in entity.columns_of(SemanticType.TIMESTAMP)
+        name: np.where(later_B, np.nan, columns.microseconds(features[name])[place_B])
+        for name in names
     }
 
 

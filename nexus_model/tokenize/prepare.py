@@ -9,6 +9,7 @@ import numpy as np
 
 from nexus_model.align.index import PathIndex, SampleTimes, index_path, times_of
 from nexus_model.align.recipe import Recipe
+from nexus_model.tokenize.also import open_also
 from nexus_model.tokenize.batch import TaskTensors
 from nexus_model.tokenize.fit import (
     encode_clock,
@@ -202,6 +203,7 @@ def open_task(folder: Path, index_folder: Path, recipe: Recipe) -> tuple[TaskTen
         times,
         _load(folder / "clock_BF.npy"),
         _load(folder / "label_B.npy"),
+        also=open_also(folder),
     )
     return tensors, Tokenizer.model_validate_json(text)
 

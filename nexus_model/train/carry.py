@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from nexus_model.encode.table_encoder import part_name
-from nexus_model.model import NexusFormer
+from nexus_model.model import ALSO_HEADS, NexusFormer
 from nexus_model.tokenize.columns import FIRST_ID
 from nexus_model.tokenize.statistics import TableTokenizer, Tokenizer
 
-_HEAD = "head."
+_HEADS = ("head.", ALSO_HEADS)
 
 
 def carry_weights(
@@ -25,7 +25,7 @@ def carry_weights(
     """Copy into ``model`` what a model of another task has learned; the names copied, in order.
 
     ``fitted`` and ``origin`` are the tokenizers of the two. A weight is copied where name and shape
-    agree; vectors of a table's categories where both know the value. Left as they are: the head,
+    agree; vectors of a table's categories where both know the value. Left as they are: the heads,
     and cells of tables whose columns or sub-words differ.
     """
     theirs = {table.table: table for table in origin.tables}
@@ -37,7 +37,7 @@ def carry_weights(
         skipped = _unlike(fitted, theirs)
         for name, tensor in weights.items():
             fits = name in own and own[name].shape == tensor.shape
-            if fits and not name.startswith((_HEAD, *skipped)):
+            if fits and not name.startswith((*_HEADS, *skipped)):
                 own[name].copy_(tensor)
                 carried.append(name)
     return tuple(carried)

@@ -93,6 +93,9 @@ class TrainingConfig(Record):
         None, gt=0, lt=1, description="validate and keep a moving average of the weights"
     )
     precision: Precision = Precision.FULL
+    compile: bool = Field(
+        default=False, description="trace encoders, exchange and head into one kernel graph each"
+    )
     balance_weight: float = Field(1e-2, ge=0, description="of the experts' balance loss")
     z_weight: float = Field(1e-3, ge=0, description="of the experts' z loss")
     seed: int = Field(0, ge=0)

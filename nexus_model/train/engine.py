@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from nexus_model.model import NexusFormer
+from nexus_model.schema import ConfigurationError
 from nexus_model.tokenize.batch import RelBatch
+from nexus_model.train.compiled import StepCompiler
 from nexus_model.train.config import Strategy, TrainingConfig
 from nexus_model.train.devices import Ranks
 from nexus_model.train.loader import Goal
@@ -51,12 +53,14 @@ class Single:
     def __init__(self, model: NexusFormer, ranks: Ranks = Ranks()) -> None:  # noqa: B008 - frozen
         self.model, self.ranks = model, ranks
         self.trained: nn.Module = model
+        self._compiler = StepCompiler(model)
 
     def losses(
         self, batch: RelBatch, goal: Goal, config: TrainingConfig, counts: LoadCounts | None = None
     ) -> Losses:
         """Of the model."""
-        return batch_losses(self.model, batch, goal, config, counts)
+        with self._compiler.around(batch, config):
+            return batch_losses(self.model, batch, goal, config, counts)
 
     def unsynced(self) -> AbstractContextManager[object]:
         """There is nobody to wait for."""
@@ -79,6 +83,7 @@ class Replicated:
 
         self.model, self.ranks = model.to(ranks.device), ranks
         self.trained: nn.Module = self.model
+        self._compiler = StepCompiler(model)
         self._wrapped = DistributedDataParallel(
             LossModule(model), forward_sync_buffers=False, find_unused_parameters=True
         )
@@ -87,7 +92,8 @@ class Replicated:
         self, batch: RelBatch, goal: Goal, config: TrainingConfig, counts: LoadCounts | None = None
     ) -> Losses:
         """Of this rank's replica."""
-        found: Losses = self._wrapped(batch, goal, config, counts)
+        with self._compiler.around(batch, config):
+            found: Losses = self._wrapped(batch, goal, config, counts)
         return found
 
     def unsynced(self) -> AbstractContextManager[object]:
@@ -118,7 +124,13 @@ class Sharded:
     def losses(
         self, batch: RelBatch, goal: Goal, config: TrainingConfig, counts: LoadCounts | None = None
     ) -> Losses:
-        """Of the weights as they are gathered."""
+        """Of the weights as they are gathered.
+
+        Raises:
+            ConfigurationError: they should be compiled, but are never there all at once.
+        """
+        if config.compile:
+            raise ConfigurationError("training.compile goes with one device or ddp, got fsdp")
         return batch_losses(self._sharded, batch, goal, config, counts)
 
     @contextmanager
@@ -160,12 +172,13 @@ def build_engine(model: NexusFormer, ranks: Ranks) -> Engine:
 
 
 def _fully_sharded(model: NexusFormer) -> NexusFormer:
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
     for part in (*model.database.tables.values(), *model.paths, model.refine):
         if any(True for _ in part.parameters()):
             fully_shard(part)
     fully_shard(model)
+    register_fsdp_forward_method(model, "answers")
     model.set_reduce_scatter_unused_params(True)
     return model
 

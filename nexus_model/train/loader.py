@@ -14,6 +14,7 @@ import numpy as np
 
 from nexus_model.config import NexusConfig
 from nexus_model.schema import Record, TaskSpec
+from nexus_model.tokenize.also import AlsoGoal
 from nexus_model.tokenize.batch import RelBatch, TaskTensors, build_batch
 from nexus_model.tokenize.cohorts import cohorts, whole_cohorts
 from nexus_model.tokenize.statistics import LabelScale
@@ -25,11 +26,15 @@ WINDOW = 8  # batches that are sorted together, so that an epoch still mixes sam
 
 
 class Goal(Record):
-    """What to learn: the task, its label's scale, and whether a larger score is better."""
+    """What to learn: the task, its label's scale, and whether a larger score is better.
+
+    ``also`` are further tasks whose labels the batches carry; only the task itself is scored.
+    """
 
     task: TaskSpec
     scale: LabelScale
     higher_is_better: bool
+    also: tuple[AlsoGoal, ...] = ()
 
 
 class Share(NamedTuple):

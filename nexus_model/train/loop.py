@@ -19,6 +19,7 @@ from nexus_model.train.config import TrainingConfig
 from nexus_model.train.devices import Ranks
 from nexus_model.train.engine import build_engine
 from nexus_model.train.loader import Goal, NexusLoader, Share
+from nexus_model.train.losses import check_answers
 from nexus_model.train.observe import LoadCounts, Refined, load_variation, watching_refinement
 from nexus_model.train.optimizer import build_optimizer
 from nexus_model.train.schedule import rate_factor
@@ -73,7 +74,8 @@ def fit(
     labels of the latter.
 
     Raises:
-        TrainingError: a split is empty, or a loss is not finite.
+        TrainingError: a split is empty, a loss is not finite, or a further task has no head or no
+            label.
     """
     train_B, validation_B = splits
     if len(train_B) == 0 or len(validation_B) == 0:
@@ -148,6 +150,7 @@ def refit(
 def _loader(
     state: TrainState, tensors: TaskTensors, chosen_B: Array, goal: Goal, config: TrainingConfig
 ) -> NexusLoader:
+    check_answers(state.model, tensors, goal)
     return NexusLoader(
         tensors, chosen_B, config.batch_size, shuffle=config.batches,
         goal=goal, model=state.model.config, seed=config.seed,

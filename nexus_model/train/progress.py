@@ -13,11 +13,13 @@ class EpochReport(Record):
     model_config = ConfigDict(ser_json_inf_nan="constants")
 
     epoch: int
-    loss: float = Field(description="of the task, without what experts and encoders add")
+    loss: float = Field(description="of the task alone, without what is added to it")
     score: float
     best: bool
     gradient_norm: float = Field(description="the largest, before clipping")
-    auxiliary: float = Field(0.0, description="mean of what experts and encoders add to the loss")
+    auxiliary: float = Field(
+        0.0, description="mean of what experts, encoders and further tasks add to the loss"
+    )
     lr: float = Field(0.0, description="of the last step")
     expert_load: dict[str, tuple[float, ...]] = Field(
         default_factory=dict, description="share of choices per expert in training, by layer"

@@ -139,7 +139,8 @@ def _digest(tensors: dict[str, Tensor]) -> str:
 def _settings(state: TrainState, config: TrainingConfig) -> str:
     """What a checkpoint must agree on to be continued: how is learned, and what."""
     model = state.model
-    return "\n".join((config.model_dump_json(), model.config.model_dump_json(), *model.path_names))
+    told = (config.model_dump_json(), model.config.model_dump_json())
+    return "\n".join((*told, *model.path_names, *(f"also {name}" for name in model.also_names)))
 
 
 def load_state(path: Path, state: TrainState, config: TrainingConfig) -> bool:

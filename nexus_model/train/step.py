@@ -19,7 +19,10 @@ __all__ = ["Losses", "StepResult", "accumulate_gradients", "batch_losses", "trai
 
 
 class StepResult(NamedTuple):
-    """Mean loss of the task, mean of what was added, and the gradient's norm before clipping."""
+    """Mean loss of the task, mean of what was added, and the gradient's norm before clipping.
+
+    What is added comes from experts, encoders and further tasks.
+    """
 
     loss: float
     auxiliary: float

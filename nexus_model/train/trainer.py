@@ -14,6 +14,7 @@ from nexus_model.train.config import Strategy, TrainingConfig
 from nexus_model.train.devices import Ranks, joined
 from nexus_model.train.loader import Array, NexusLoader
 from nexus_model.train.loop import StepReport, fit_loader, new_state
+from nexus_model.train.losses import check_answers
 from nexus_model.train.state import Progress, TrainState
 from nexus_model.train.validation import mean_loss, predict_shares
 
@@ -121,6 +122,7 @@ class NexusFlowTrainer:
         for loader in loaders:
             if not len(loader):
                 raise TrainingError(f"task {loader.goal.task.name}: a loader has no samples")
+            check_answers(self.model, loader.tensors, loader.goal)
             paths = tuple(path.name for path in loader.tensors.paths)
             if paths != self.model.path_names:
                 raise TrainingError(f"the loader's paths are {paths}, the model's are others")

@@ -16,7 +16,7 @@ from nexus_pipeline.sql.check import SqlCheck, load_checks, run_check
 from nexus_pipeline.sql.graph import run_order
 from nexus_pipeline.sql.lineage import column_lineage
 from nexus_pipeline.sql.model import SqlModel, load_models
-from nexus_pipeline.steps.plan import wanted_by
+from nexus_pipeline.steps.plan import labels_wanted_by, wanted_by
 from nexus_pipeline.steps.stored import Stored, stored_table
 from nexus_pipeline.storage import Store
 
@@ -134,7 +134,7 @@ def _model(project: ProjectConfig, model: SqlModel) -> Making:
             for task in project.tasks
             if task.sql == model.name
             for name in task.names
-            for wanted in wanted_by(project, name)
+            for wanted in labels_wanted_by(project, name)
         ),
         description=f"The SQL model {model.path.name}.",
         kinds=frozenset({"duckdb", "sql"}),
@@ -176,7 +176,10 @@ def _database(project: ProjectConfig) -> Making:
         kinds=frozenset({"duckdb"}),
         upstream=tuple(_key(project, dataset.table) for dataset in project.datasets),
         code=CODE,
-        config={d.table: d.model_dump(mode="json") for d in project.datasets},
+        config={
+            "tables": {d.table: d.model_dump(mode="json") for d in project.datasets},
+            "labels": {d.table: project.label_columns(d.table) for d in project.datasets},
+        },
         make=make,
     )
 
@@ -192,7 +195,7 @@ def _cutoffs(project: ProjectConfig, task: TaskConfig) -> Making:
 
     return Making(
         key=_key(project, f"cutoffs_{task.name}"),
-        tasks=frozenset().union(*(wanted_by(project, name) for name in task.names)),
+        tasks=frozenset().union(*(labels_wanted_by(project, name) for name in task.names)),
         description="The moments the task is asked at, and when each label window closes.",
         kinds=frozenset({"duckdb"}),
         upstream=(_key(project, "database"),),
@@ -215,7 +218,7 @@ def _samples(project: ProjectConfig, task: str) -> Making:
     labels = [task_config(project, task).sql] if temporal else []
     return Making(
         key=_key(project, f"samples_{task}"),
-        tasks=wanted_by(project, task),
+        tasks=labels_wanted_by(project, task),
         description="Who is asked about, when, with which answer, and for which split.",
         kinds=frozenset({"duckdb"}),
         upstream=(_key(project, "database"), *(_key(project, name) for name in labels)),
@@ -294,6 +297,7 @@ def _expectations(task: str) -> Any:
             kind=found.kind,
             entity_key=project[found.entity_table].primary_key,
             temporal=found.horizon_days is not None,
+            classes=len(found.classes),
         )
         failed = [result.expectation for result in report.results if not result.success]
         docs = relative(report.docs, project.root)

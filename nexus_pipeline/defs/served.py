@@ -15,6 +15,7 @@ CODE = tuple(
         "steps/serve_task",
         "steps/register_task",
         "steps/predict_batch",
+        "steps/stream_predictions",
         "steps/registry",
         "steps/champion",
         "served_model",

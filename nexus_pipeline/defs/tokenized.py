@@ -6,9 +6,14 @@ from nexus_pipeline.defs.checks import Outcome, build_check
 from nexus_pipeline.defs.making import Doing, Made, Making
 from nexus_pipeline.defs.resources import Workshop
 from nexus_pipeline.project import ProjectConfig
-from nexus_pipeline.steps.plan import wanted_by
+from nexus_pipeline.steps.plan import also_asked, also_weight, wanted_by
 
-CODE = ("nexus_model/tokenize", "nexus_model/schema", "nexus_pipeline/steps/tokenize_task.py")
+CODE = (
+    "nexus_model/tokenize",
+    "nexus_model/schema",
+    "nexus_pipeline/steps/tokenize_task.py",
+    "nexus_pipeline/steps/also_task.py",
+)
 
 
 def tokenized_makings(project: ProjectConfig) -> list[Making]:
@@ -17,7 +22,8 @@ def tokenized_makings(project: ProjectConfig) -> list[Making]:
 
 
 def _tensors(project: ProjectConfig, task: str) -> Making:
-    name = project.project_name
+    name, also = project.project_name, also_asked(project, task)
+    weighed = {"also": also, "weight": also_weight(project, task)} if also else {}
 
     def make(room: Workshop, doing: Doing) -> Made:  # noqa: ARG001 - all makings are called alike
         from nexus_pipeline.steps.tokenize_task import open_tensors_of, tokenize_task
@@ -44,9 +50,10 @@ def _tensors(project: ProjectConfig, task: str) -> Making:
             f"{name}/aligned/index_{task}",
             f"{name}/aligned/samples_{task}",
             f"{name}/aligned/database",
+            *(f"{name}/aligned/samples_{other}" for other in also if project.tasks),
         ),
         code=CODE,
-        config=project.tokenization.model_dump(mode="json"),
+        config={**project.tokenization.model_dump(mode="json"), **weighed},
         make=make,
     )
 

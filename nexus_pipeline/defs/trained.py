@@ -17,9 +17,11 @@ CODE = tuple(
     f"nexus_model/{part}"
     for part in (
         "layers", "encode", "exchange", "predict", "train",
-        "model.py", "config.py", "apply.py", "tokenize/batch.py",
+        "model.py", "config.py", "apply.py", "tokenize/also.py", "tokenize/batch.py",
     )
-) + ("nexus_pipeline/steps/train_task.py", "nexus_pipeline/steps/auto_batch.py")  # fmt: skip
+) + tuple(
+    f"nexus_pipeline/steps/{name}.py" for name in ("train_task", "auto_batch", "also_task")
+)  # fmt: skip
 
 
 def trained_makings(project: ProjectConfig) -> list[Making]:

@@ -68,7 +68,10 @@ def _validated_table(project: ProjectConfig, table: str) -> Making:
         kinds=frozenset({"duckdb", "pandera"}),
         upstream=(f"{name}/raw/{table}", *(f"{name}/raw/{parent}" for parent in sorted(parents))),
         code=CODE,
-        config=project[table].model_dump(mode="json", exclude={"path", "transformer_type"}),
+        config={
+            **project[table].model_dump(mode="json", exclude={"path", "transformer_type"}),
+            "labels": project.label_columns(table),
+        },
         make=make,
     )
 

@@ -19,6 +19,7 @@ class AblationGroup(StrEnum):
     ENCODERS = "encoders"
     TABLES = "tables"
     PRETRAINING = "pretraining"
+    LABELS = "labels"
 
 
 class AblationConfig(Record):

@@ -1,12 +1,18 @@
 """What a project's model is to predict: a column of a table, or what happens after a cutoff."""
 
 from collections.abc import Sequence
+from typing import Annotated, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from nexus_model.align.samples import Regime
 from nexus_model.schema import Record, TaskKind
-from nexus_pipeline.settings.names import stem
+from nexus_pipeline.settings.names import Names, stem
+
+AlsoWeight = Annotated[
+    float,
+    Field(gt=0, description="of the loss of each label of also_predict, the task's own being 1"),
+]
 
 
 class TargetConfig(Record):
@@ -15,11 +21,24 @@ class TargetConfig(Record):
     target_table: str
     target_column: str
     kind: TaskKind | None = Field(None, description="inferred from the labels if unset")
+    also_predict: Names = Field(
+        (),
+        description="other columns of the table that training learns to tell beside the target; "
+        "like the target they are hidden from the inputs",
+    )
+    also_weight: AlsoWeight = 1.0
 
     @field_validator("target_table")
     @classmethod
     def _stem(cls, value: str) -> str:
         return stem(value)
+
+    @model_validator(mode="after")
+    def _labels_differ(self) -> Self:
+        labels = (self.target_column, *self.also_predict)
+        if len(set(labels)) != len(labels):
+            raise ValueError(f"also_predict must name other columns, each once, got {labels[1:]}")
+        return self
 
 
 class TaskConfig(Record):
@@ -38,6 +57,9 @@ class TaskConfig(Record):
         None, gt=0, description="days between training cutoffs; step_days if unset"
     )
     sql: str = Field(description="name of the SQL model that gives the labels")
+    classes: Names = Field(
+        (), description="of a multiclass task: names of the labels 0, 1, 2, ... in that order"
+    )
     regimes: tuple[Regime, ...] = Field(
         (Regime.SEED_TIME,),
         min_length=1,
@@ -54,6 +76,25 @@ class TaskConfig(Record):
         description="by regime another task about the same entities; training starts from the "
         "weights of its model of that regime, where tables and values are the same",
     )
+
+    also_predict: Names = Field(
+        (),
+        description="other tasks about the same entities; training learns their labels of the same "
+        "entity and cutoff as well, where there is one",
+    )
+    also_weight: AlsoWeight = 1.0
+
+    @model_validator(mode="after")
+    def _classes_are_named(self) -> Self:
+        several = len(self.classes) > 1 and len(set(self.classes)) == len(self.classes)
+        if self.kind is TaskKind.MULTICLASS and not several:
+            raise ValueError(
+                "a multiclass task in time needs classes: at least two different names, of the "
+                f"labels 0, 1, ...; got {list(self.classes)}"
+            )
+        if self.kind is not TaskKind.MULTICLASS and self.classes:
+            raise ValueError(f"classes belong to a multiclass task, not to kind {self.kind}")
+        return self
 
     @property
     def names(self) -> dict[str, Regime]:
@@ -81,3 +122,22 @@ def check_origins(tasks: Sequence[TaskConfig]) -> None:
                 raise ValueError(f"{said}: {name} is about {origin.entity_table}")
             if not {regime} <= {*task.regimes} & {*origin.regimes}:
                 raise ValueError(f"{said}: both tasks must have this regime")
+
+
+def check_also(tasks: Sequence[TaskConfig]) -> None:
+    """Whether each task's further tasks are others about the same entities.
+
+    Raises:
+        ValueError: one is not, or is named twice.
+    """
+    known = {task.name: task for task in tasks}
+    for task in tasks:
+        said = f"tasks.{task.name}.also_predict"
+        if len(set(task.also_predict)) != len(task.also_predict):
+            raise ValueError(f"{said} must name each task once, got {list(task.also_predict)}")
+        for name in task.also_predict:
+            other = known.get(name)
+            if other is None or other is task:
+                raise ValueError(f"{said} must name other tasks, got {name!r}")
+            if other.entity_table != task.entity_table:
+                raise ValueError(f"{said}: {name} is about {other.entity_table}")

@@ -55,6 +55,10 @@ class TrainingConfig(Record):
     )
     gradient_clipping: float = Field(1.0, gt=0, description="largest gradient norm")
     precision: Annotated[Precision, BeforeValidator(str)] = Precision.FULL
+    compile: bool = Field(
+        default=False, description="trace encoders, exchange and head into one kernel graph each; "
+        "for GPUs: the first steps take minutes, and on a CPU small models get slower",
+    )  # fmt: skip
     ema_decay: float | None = Field(
         None, gt=0, lt=1, description="validate and keep a moving average of the weights"
     )
@@ -79,4 +83,5 @@ class TrainingConfig(Record):
     @property
     def on_one_device(self) -> Self:
         """The same training by one process: what decides the weights, however they are found."""
-        return self.model_copy(update={"devices": 1, "strategy": Strategy.DDP})
+        one = {"devices": 1, "strategy": Strategy.DDP, "compile": False}
+        return self.model_copy(update=one)

@@ -180,7 +180,9 @@ def _train(
     train_B = _some(splits[Split.TRAIN], variant.label_share, seed)
     config = training_config(project, len(train_B))
     config = config.model_copy(update={"seed": seed, "epochs": epochs})
-    goal, model = goal_of(recipe, tokenizer), fresh_model(project, recipe, tokenizer, seed)
+    also = () if variant.own_label_only else tensors.also
+    goal = goal_of(recipe, tokenizer, also)
+    model = fresh_model(project, recipe, tokenizer, seed, also)
     if variant.pretrained:
         start_from(model, pretrained(), task, log)
     state = fit_silently(model, tensors, (train_B, splits[Split.VALIDATION]), goal, config)

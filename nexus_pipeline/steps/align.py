@@ -12,7 +12,7 @@ import numpy as np
 from nexus_model.align.assemble import first_time
 from nexus_model.align.index import PathIndex, SampleTimes, read_samples, times_of
 from nexus_model.align.recipe import Recipe
-from nexus_model.align.relate import link_rows, number_rows, quoted
+from nexus_model.align.relate import link_rows, number_rows, quoted, shown_as_they_are
 from nexus_model.align.samples import (
     cutoffs_select,
     history_select,
@@ -30,14 +30,43 @@ from nexus_pipeline.steps.csv_text import file_digest
 from nexus_pipeline.steps.spark_session import spark_session
 from nexus_pipeline.steps.stored import Stored, aligned_view, relative, stored_table
 from nexus_pipeline.storage import Store
+from nexus_pipeline.storage.shared import drop_relation, rows_behind, show_rows, sweep_rows
+from nexus_pipeline.storage.tables import ascends, table_columns
 
 
 def align_table(project: ProjectConfig, table: str, sql: str | None, store: Store) -> Stored:
-    """``aligned.<table>``: its SQL model, or the validated table as it is; rows numbered."""
+    """``aligned.<table>``: its SQL model, or the validated table as it is; rows numbered.
+
+    Validated rows that stand in the order of their key, numbered as they are in the file, are
+    shown and not stored again.
+    """
     source = sql or f"select * from validated.{quoted(table)}"
+    keyed = plan.keyed_table(project, table)
     with store.write() as con:
-        number_rows(con, source.strip().rstrip(";"), plan.keyed_table(project, table))
+        if sql is None and (stored := _rows_in_order(con, keyed)) is not None:
+            show_rows(con, f"aligned.{table}", stored, shown_as_they_are(con, source, keyed))
+        else:
+            if rows_behind(con, f"aligned.{table}"):
+                drop_relation(con, f"aligned.{table}")
+            number_rows(con, source.strip().rstrip(";"), keyed)
+            sweep_rows(con)
     return stored_table(store, f"aligned.{table}")
+
+
+def _rows_in_order(con: duckdb.DuckDBPyConnection, table: TableSpec) -> str | None:
+    """The stored rows a validated table shows, if they are in the order of its key.
+
+    Stored rows are numbered from 0. A time that must be read from a text is read once.
+    """
+    name = f"validated.{table.name}"
+    kinds = table_columns(con, name)
+    stored = rows_behind(con, name)
+    is_dated = kinds.get(table.time_column or "", "TIMESTAMP") in {"DATE", "TIMESTAMP"}
+    if stored is None or not is_dated or not table.primary_key:
+        return None
+    if not set(table.primary_key) <= set(kinds):
+        return None
+    return stored if ascends(con, f"validated.{quoted(table.name)}", table.primary_key) else None
 
 
 def relate_tables(project: ProjectConfig, store: Store) -> DatabaseSpec:

@@ -68,17 +68,17 @@ def infer_columns(
     *,
     keys: Collection[str] = (),
     time_column: str | None = None,
-    label: str | None = None,
+    labels: Collection[str] = (),
     overrides: Mapping[str, SemanticType | None] | None = None,
 ) -> tuple[ColumnContract, ...]:
     """A contract for every column of ``table`` (``schema.name``), in the table's order.
 
     ``overrides`` gives a column its meaning, ``None`` to ignore it; names that are not in the
-    table are passed over. ``label`` is the target of a static task and never a feature.
+    table are passed over. ``labels`` are what a static task predicts, and never features.
     """
     kinds = {name: kind for name, kind in table_columns(con, table).items() if name != ROW}
     chosen = overrides or {}
-    spoken_for = {*keys, time_column, label, *chosen}
+    spoken_for = {*keys, time_column, *labels, *chosen}
     profiles = _profiles(con, table, {n: k for n, k in kinds.items() if n not in spoken_for})
     columns = []
     for name, kind in kinds.items():
@@ -86,8 +86,8 @@ def infer_columns(
             columns.append(_time(name, kind, table))
         elif name in keys:
             columns.append(_column(name, kind, ColumnRole.KEY, "a key in the project file"))
-        elif name == label:
-            reason = "the target of the task, so not a feature"
+        elif name in labels:
+            reason = "a label of the task, so not a feature"
             columns.append(_column(name, kind, ColumnRole.IGNORED, reason))
         elif name in chosen:
             columns.append(_chosen(name, kind, chosen[name], table))

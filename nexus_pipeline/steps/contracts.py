@@ -90,13 +90,12 @@ def derive_contract(project: ProjectConfig, table: str, store: Store) -> Contrac
             assert_known(name, raw, f"datasets.{table}.primary_key")
         keys = {*dataset.primary_key, *(name for key in foreign_keys for name in key.columns)}
         time_column = dataset.time_column if dataset.time_column in raw else None
-        label = _label(project, table)
         columns = infer_columns(
             con,
             f"raw.{table}",
             keys=keys,
             time_column=time_column,
-            label=label,
+            labels=project.label_columns(table),
             overrides=semantic_overrides(dataset, _nameable(project, table, raw)),
         )
     return Contract(
@@ -174,15 +173,9 @@ def _foreign_keys(
     return project.foreign_keys(table)
 
 
-def _label(project: ProjectConfig, table: str) -> str | None:
-    target = project.target
-    return target.target_column if target and target.target_table == table else None
-
-
 def _nameable(project: ProjectConfig, table: str, raw: tuple[str, ...]) -> tuple[str, ...]:
     """Columns the project file may name: the file's, and whatever an SQL model may add."""
     dataset = project[table]
-    label = _label(project, table)
     if (project.sql_folder / "aligned" / f"{table}.sql").is_file():
         listed = (
             *dataset.categorical_columns,
@@ -194,6 +187,6 @@ def _nameable(project: ProjectConfig, table: str, raw: tuple[str, ...]) -> tuple
         return (*raw, *listed)
     if dataset.time_column is not None:
         assert_known(dataset.time_column, raw, f"datasets.{table}.time_column")
-    if label is not None:
-        assert_known(label, raw, "target.target_column")
+    for label in project.label_columns(table):
+        assert_known(label, raw, "target")
     return raw

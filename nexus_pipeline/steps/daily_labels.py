@@ -71,8 +71,11 @@ def _write_labels(
     import pyarrow.parquet as pq
 
     con.execute("create schema validated")
-    shown = "select table_name from duckdb_tables() where database_name = 'stored' and schema_name"
-    for (name,) in con.sql(f"{shown} = 'validated'").fetchall():
+    shown = (
+        "select table_name from information_schema.tables "
+        "where table_catalog = 'stored' and table_schema = 'validated'"
+    )
+    for (name,) in con.sql(shown).fetchall():
         view = f"validated.{quoted(name)}"
         con.execute(f"create view {view} as select * from stored.{view}")
     cutoff, closes = (f"timestamp '{moment.isoformat(sep=' ')}'" for moment in window)

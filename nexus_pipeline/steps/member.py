@@ -129,7 +129,7 @@ def _judged(room: _Room, model: "NexusFormer") -> tuple["NexusFormer", int, floa
     from nexus_pipeline.steps.model_plan import goal_of
 
     splits = (room.splits[Split.TRAIN], room.splits[Split.VALIDATION])
-    goal = goal_of(room.recipe, room.tokenizer)
+    goal = goal_of(room.recipe, room.tokenizer, room.tensors.also)
     config = training_config(room.project, len(splits[0]))
     state = fit_silently(model, room.tensors, splits, goal, config)
     best = state.progress
@@ -142,7 +142,7 @@ def _refitted(room: _Room, task: str, epochs: int) -> "NexusFormer":
     from nexus_pipeline.steps.model_plan import goal_of
 
     config = training_config(room.project, len(room.splits[Split.TRAIN]))
-    goal = goal_of(room.recipe, room.tokenizer)
+    goal = goal_of(room.recipe, room.tokenizer, room.tensors.also)
     state = new_state(beginning(room.project, task, room.log, FINAL), config)
     return refit(
         state, room.tensors, room.splits.before_test, goal, config, epochs, lambda _: None

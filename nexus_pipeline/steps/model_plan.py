@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from collections.abc import Sequence
 
 import torch
 
@@ -44,6 +45,7 @@ from nexus_model.layers.positions.rotary import RotaryConfig
 from nexus_model.layers.positions.sinusoidal import SinusoidalConfig
 from nexus_model.model import NexusFormer
 from nexus_model.schema import ConfigurationError
+from nexus_model.tokenize.also import AlsoLabel
 from nexus_model.tokenize.statistics import Tokenizer
 from nexus_model.train.loader import Goal
 from nexus_pipeline.project import ProjectConfig
@@ -66,18 +68,34 @@ NUMBERS: dict[str, NumbersConfig] = {
 
 
 def fresh_model(
-    project: ProjectConfig, recipe: Recipe, tokenizer: Tokenizer, seed: int
+    project: ProjectConfig,
+    recipe: Recipe,
+    tokenizer: Tokenizer,
+    seed: int,
+    also: Sequence[AlsoLabel] = (),
 ) -> NexusFormer:
-    """The project's model for a task, its weights drawn from ``seed`` alone."""
+    """The project's model for a task, its weights drawn from ``seed`` alone.
+
+    It has a head for each further label, which changes no other weight that is drawn.
+    """
+    further = [own.goal.task for own in also]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return NexusFormer(model_config(project), tokenizer, recipe.paths, recipe.task)
+        return NexusFormer(model_config(project), tokenizer, recipe.paths, recipe.task, further)
 
 
-def goal_of(recipe: Recipe, tokenizer: Tokenizer) -> Goal:
-    """What a task's training aims at: its primary metric, the way that one is better."""
+def goal_of(recipe: Recipe, tokenizer: Tokenizer, also: Sequence[AlsoLabel] = ()) -> Goal:
+    """What a task's training aims at: its primary metric, the way that one is better.
+
+    Further labels are learned beside it, and not judged.
+    """
     is_high = primary_metric(recipe.task.kind).direction is Direction.MAX
-    return Goal(task=recipe.task, scale=tokenizer.label, higher_is_better=is_high)
+    return Goal(
+        task=recipe.task,
+        scale=tokenizer.label,
+        higher_is_better=is_high,
+        also=tuple(own.goal for own in also),
+    )
 
 
 def model_config(project: ProjectConfig) -> NexusConfig:

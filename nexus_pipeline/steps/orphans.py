@@ -91,9 +91,10 @@ def _count(con: duckdb.DuckDBPyConnection, table: str, key: ForeignKey) -> Orpha
         f"SELECT count(*) FILTER (filled), count(*) FILTER (orphan) "
         f"FROM (SELECT {filled} AS filled, {orphan} AS orphan FROM {children})"
     ).fetchall()[0]
-    first = con.execute(
+    example = (
         f"SELECT {quote_all(key.columns)} FROM {children} WHERE {orphan} ORDER BY {ROW} LIMIT 1"
-    ).fetchall()
+    )
+    first = con.execute(example).fetchall() if rows else []
     return OrphanCount(
         foreign_key=key.label,
         references_table=key.references_table,

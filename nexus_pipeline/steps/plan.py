@@ -1,7 +1,7 @@
 """From the project file and the contracts to the library's plain data: schema, task, recipe."""
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import duckdb
 
@@ -56,6 +56,28 @@ def wanted_by(project: ProjectConfig, task: str) -> frozenset[str]:
     return frozenset({task, *starting})
 
 
+def labels_wanted_by(project: ProjectConfig, task: str) -> frozenset[str]:
+    """Tasks whose models need the samples of this one: its own, and those that also predict it."""
+    learning = (name for name in project.task_names if task in also_asked(project, name))
+    return wanted_by(project, task).union(*(wanted_by(project, name) for name in learning))
+
+
+def also_asked(project: ProjectConfig, task: str) -> tuple[str, ...]:
+    """The tasks, or columns of a static target, whose labels the model of this one learns too.
+
+    Regimes of a task have the same labels: the first one stands for all.
+    """
+    if project.target is not None:
+        return project.target.also_predict
+    others = (task_config(project, name) for name in task_config(project, task).also_predict)
+    return tuple(next(iter(other.names)) for other in others)
+
+
+def also_weight(project: ProjectConfig, task: str) -> float:
+    """How much the loss of each further label counts."""
+    return (project.target or task_config(project, task)).also_weight
+
+
 def cutoffs_name(project: ProjectConfig, task: str) -> str:
     """The table of a temporal task's cutoffs; regimes of one task share it."""
     return f"cutoffs_{task_config(project, task).name}"
@@ -77,15 +99,13 @@ def described_table(
 ) -> TableSpec:
     """A table with its feature columns, their meaning inferred from ``aligned.<table>``."""
     spec, dataset = keyed_table(project, table), project[table]
-    target = project.target
-    label = target.target_column if target and target.target_table == table else None
     known = [name for name in table_columns(con, f"aligned.{table}") if name != "_time"]
     found = infer_columns(
         con,
         f"aligned.{table}",
         keys=spec.key_columns,
         time_column=spec.time_column,
-        label=label,
+        labels=project.label_columns(table),
         overrides={"_time": None, **semantic_overrides(dataset, (*known, *_raw_only(dataset)))},
     )
     columns = tuple(
@@ -111,7 +131,18 @@ def static_task(con: duckdb.DuckDBPyConnection, project: ProjectConfig) -> TaskS
     target = project.target
     if target is None:
         raise ConfigurationError("the project file has no target")
-    table, column = target.target_table, target.target_column
+    task = column_task(con, target.target_table, target.target_column, target.kind)
+    return task.model_copy(update={"name": project.task_names[0]})
+
+
+def column_task(
+    con: duckdb.DuckDBPyConnection, table: str, column: str, said: TaskKind | None = None
+) -> TaskSpec:
+    """The task of telling a column of ``aligned.<table>``, named after it.
+
+    Raises:
+        DataError: there are no labels, or they are all the same.
+    """
     text = f"cast({_quoted(column)} as varchar)"
     found = con.sql(
         f"select distinct {text} as value, try_cast({text} as double) as number "
@@ -120,7 +151,7 @@ def static_task(con: duckdb.DuckDBPyConnection, project: ProjectConfig) -> TaskS
     if len(found) < 2:
         raise DataError(f"has {len(found)} different labels", table=table, column=column)
     numeric = all(number is not None for _, number in found)
-    kind = target.kind or _kind_of(len(found), numeric=numeric)
+    kind = said or _kind_of(len(found), numeric=numeric)
     if kind is TaskKind.BINARY and len(found) != 2:
         raise DataError(
             f"is declared binary but has {len(found)} different labels",
@@ -129,7 +160,7 @@ def static_task(con: duckdb.DuckDBPyConnection, project: ProjectConfig) -> TaskS
             example=found[2][0],
         )
     return TaskSpec(
-        name=project.task_names[0],
+        name=column,
         kind=kind,
         entity_table=table,
         target_column=column,
@@ -152,6 +183,7 @@ def temporal_task(project: ProjectConfig, task: str) -> TaskSpec:
         kind=config.kind,
         entity_table=config.entity_table,
         horizon_days=config.horizon_days,
+        classes=config.classes,
     )
 
 
@@ -238,7 +270,9 @@ def plan_recipe(
     temporal = task.horizon_days is not None
     labels = task_config(project, task.name).sql if temporal else None
     return Recipe(
-        raw=tuple(_raw_table(contract, task) for contract in contracts),
+        raw=tuple(
+            _raw_table(contract, project.label_columns(contract.table)) for contract in contracts
+        ),
         models=tuple(_ordered_models(project, models, labels)),
         database=complete,
         task=task,
@@ -262,14 +296,13 @@ def _ordered_models(
         yield SqlText(name=labels, sql=models[labels])
 
 
-def _raw_table(contract: Contract, task: TaskSpec) -> RawTable:
-    asked = task.target_column if contract.table == task.entity_table else None
+def _raw_table(contract: Contract, labels: Collection[str]) -> RawTable:
     return RawTable(
         name=contract.table,
         columns=tuple(
             RawColumn(name=column.name, type=column.type, filled=column.filled)
             for column in contract.columns
-            if column.name != asked
+            if column.name not in labels
         ),
     )
 

@@ -15,14 +15,17 @@ from nexus_pipeline.steps.champion import champion_version, model_name, read_pro
 from nexus_pipeline.steps.registry import fetch_artifact
 from nexus_pipeline.steps.serve_task import raw_frames
 from nexus_pipeline.steps.stored import Fact, Stored, relative
+from nexus_pipeline.steps.stream_predictions import (
+    filled_from_store,
+    with_flags,
+    write_streamed,
+)
 from nexus_pipeline.storage import Store
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from nexus_model.serve.predictor import Predictor
 
-PREDICTIONS, FLAGS = "predictions.parquet", "flags"
+PREDICTIONS = "predictions.parquet"
 
 
 def latest_moment(recipe: Recipe, store: Store) -> dt.datetime | None:
@@ -67,11 +70,10 @@ def predict_batch(
     """Champion predictions for every entity as Parquet, at the latest moment or as a day begins.
 
     Keys, prediction, and what somebody should know of it (``flags``), in the entity table's order.
-    A model that reads cohorts is asked about those who were asked about last. While no version has
+    They are made and written a chunk after another, except by a model that reads cohorts, which is
+    asked about those who were asked about last. While no version has
     passed the gate there are none: the reference says why and has no rows.
     """
-    import pyarrow.parquet as pq
-
     from nexus_model.serve.predictor import load_model
 
     folder, champion = prediction_folder(project, task, day), champion_version(project, task, uri)
@@ -87,10 +89,7 @@ def predict_batch(
             predictor = load_model(fetch_artifact(name, champion, uri, Path(place)))
         recipe = predictor.artifact.recipe
         moment = dt.datetime.fromisoformat(day) if day else latest_moment(recipe, store)
-        cohort = last_cohort(recipe, store, moment) if predictor.reads_cohorts else None
-        found = flagged(predictor, raw_frames(project, task, store), moment, cohort)
-        pq.write_table(found, folder / PREDICTIONS)
-        rows = found.num_rows
+        rows = _write(project, predictor, store, moment, folder / PREDICTIONS)
         told["champion"] = champion
         told["cutoff"] = "" if moment is None else moment.isoformat()
     (folder / "about.json").write_text(json.dumps(told), encoding="utf-8")
@@ -102,22 +101,28 @@ def predict_batch(
     )
 
 
-def flagged(
+def _write(
+    project: ProjectConfig,
     predictor: "Predictor",
-    frames: dict[str, "pa.Table"],
+    store: Store,
     moment: dt.datetime | None,
-    asked: list[Any] | None,
-) -> "pa.Table":
-    """Predictions with a column of flags."""
-    import pyarrow as pa
+    file: Path,
+) -> int:
+    """Write predictions with their flags; how many. A cohort is read as a whole."""
+    import pyarrow.parquet as pq
 
-    from nexus_model.serve.flags import sample_flags
+    from nexus_model.serve.streamed import CHUNK, Streamed
 
-    chosen = None if asked is None else set(asked)
-    read = predictor.read_several([predictor.question(frames, moment, asked=chosen)])
-    flags = sample_flags(predictor.artifact.recipe, predictor.artifact.tokenizer, read)
-    (found,) = predictor.answers_of(read)
-    return found.append_column(FLAGS, pa.array(flags, pa.list_(pa.string())))
+    recipe = predictor.artifact.recipe
+    if not predictor.reads_cohorts:
+        with filled_from_store(recipe, store, file.parents[1]) as con:
+            return write_streamed(Streamed(predictor, con, moment), file, CHUNK)
+    asked = set(last_cohort(recipe, store, moment))
+    frames = raw_frames(project, recipe.task.name, store)
+    read = predictor.read_several([predictor.question(frames, moment, asked=asked)])
+    found = with_flags(predictor, read)
+    pq.write_table(found, file)
+    return found.num_rows
 
 
 def prediction_preview(project: ProjectConfig, task: str, day: str = "") -> str:

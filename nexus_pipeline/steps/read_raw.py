@@ -25,8 +25,9 @@ from nexus_pipeline.steps.csv_text import (
     find_broken_line,
     read_header,
 )
-from nexus_pipeline.storage import Store, replace_table
+from nexus_pipeline.storage import Store
 from nexus_pipeline.storage.names import literal, quote, quote_all, quote_table
+from nexus_pipeline.storage.shared import store_rows
 from nexus_pipeline.storage.tables import query_columns, table_columns
 
 ROW = "_row"
@@ -96,13 +97,29 @@ def text_rows(path: Path, table: str) -> pa.Table:
     return found
 
 
+@contextmanager
+def file_rows(path: Path, table: str) -> Iterator[str]:
+    """What to select a file's rows from, in SQL; CSV cells are texts, NULL where empty.
+
+    Raises:
+        DataError: the file is damaged, or its header is.
+    """
+    if path.suffix.lower() == ".parquet":
+        _assert_parquet(path, table, path.name)
+        yield f"read_parquet({literal(str(path))})"
+        return
+    with _unpacked(path, table, path.name) as text:
+        assert_utf8(text, table=table, shown=path.name)
+        yield _csv_source(text, read_header(text, table=table, shown=path.name))
+
+
 def _rows_of(
     con: duckdb.DuckDBPyConnection, source: str, path: Path, table: str, columns: int = 0
 ) -> pa.Table:
     try:
         return con.sql(f"SELECT * FROM {source}").to_arrow_table()
     except duckdb.Error as error:
-        reason = (columns and find_broken_line(path, columns)) or _first_reason(error)
+        reason = (columns and find_broken_line(path, columns)) or first_reason(error)
         raise DataError(f"{path.name} cannot be read: {reason}", table=table) from error
 
 
@@ -173,7 +190,7 @@ def _store_csv(
             if merged:
                 columns = _store_rows(con, table, shown, _csv_source(path, merged))
         except duckdb.Error as error:
-            reason = find_broken_line(path, len(header)) or _first_reason(error)
+            reason = find_broken_line(path, len(header)) or first_reason(error)
             raise DataError(f"{shown} cannot be read: {reason}", table=table) from error
         if columns[0] != header:
             reason = find_broken_line(path, len(header)) or f"the header was read as {columns[0]}"
@@ -215,7 +232,7 @@ def _store_parquet(path: Path, table: str, shown: str, store: Store) -> tuple[li
             assert_column_names(list(names), table=table, shown=shown)
             return _store_rows(con, table, shown, f"read_parquet({literal(str(path))})")
         except duckdb.Error as error:
-            reason = _first_reason(error)
+            reason = first_reason(error)
             raise DataError(f"{shown} is a damaged Parquet file: {reason}", table=table) from error
 
 
@@ -232,17 +249,15 @@ def _store_rows(
     con: duckdb.DuckDBPyConnection, table: str, shown: str, source: str
 ) -> tuple[list[str], int]:
     columns = list(query_columns(con, f"SELECT * FROM {source}", table))
-    rows = replace_table(
-        con,
-        f"raw.{table}",
-        f"SELECT {quote_all(columns)}, row_number() OVER () - 1 AS {ROW} FROM {source}",
-    )
+    select = f"SELECT {quote_all(columns)}, row_number() OVER () - 1 AS {ROW} FROM {source}"
+    rows = store_rows(con, f"raw.{table}", select)
     if rows == 0:
         raise DataError(f"{shown} has a header but no rows", table=table)
     return columns, rows
 
 
-def _first_reason(error: duckdb.Error) -> str:
+def first_reason(error: duckdb.Error) -> str:
+    """The first line of what DuckDB says, without its kind."""
     told = re.sub(r"^[A-Za-z ]*Error: ", "", str(error)).splitlines()
     return told[0].removeprefix("CSV Error on ").lower() if told else type(error).__name__
 

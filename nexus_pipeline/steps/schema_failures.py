@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 EMPTY = pl.DataFrame(schema={ROW: pl.Int64, REASON: pl.String, "column": pl.String})
 
 
+def free_columns(schema: "DataFrameSchema") -> set[str]:
+    """Columns that may hold anything of their type, which no row can break."""
+    return {
+        name
+        for name, column in schema.columns.items()
+        if column.nullable and not column.checks and not column.unique
+    }
+
+
 def broken_rows(schema: "DataFrameSchema", frame: pl.DataFrame) -> pl.DataFrame:
     """The rows of ``frame`` that break ``schema``, each once: ``_row``, ``_reason``, ``column``.
 

@@ -48,8 +48,8 @@ def aligned_view(store: Store, database: DatabaseSpec) -> Iterator[duckdb.DuckDB
         con.execute("create schema aligned")
         linked = {table.name: len(table.foreign_keys) for table in database.tables}
         found = con.sql(
-            "select table_name from duckdb_tables() "
-            "where database_name = 'stored' and schema_name = 'aligned'"
+            "select table_name from information_schema.tables "
+            "where table_catalog = 'stored' and table_schema = 'aligned'"
         ).fetchall()
         for (name,) in found:
             source = f"stored.aligned.{quoted(name)}"

@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 from urllib.parse import unquote, urlparse
 
 from nexus_model.schema import DataError, Record, TaskKind
@@ -46,11 +46,13 @@ def check_training_table(
     kind: TaskKind,
     entity_key: Sequence[str],
     temporal: bool,
+    classes: int = 0,
 ) -> SuiteReport:
     """Run the suite on ``aligned.samples_<task>`` and build its pages in ``docs_folder``.
 
     ``temporal`` samples have a cutoff and are unique by entity key, cutoff, the moment their
-    data is of and split; others have none and are unique by entity key.
+    data is of and split; others have none and are unique by entity key. A multiclass task has
+    so many ``classes``.
 
     Raises:
         DataError: the table lacks a column that samples have.
@@ -58,7 +60,10 @@ def check_training_table(
     name = f"samples_{task_name}"
     frame = _samples(store, f"aligned.{name}", entity_key)
     gx = great_expectations()
-    expected = list(_expectations(gx.expectations, kind, tuple(entity_key), temporal=temporal))
+    asked = _expectations(
+        gx.expectations, _label_values(kind, classes), tuple(entity_key), temporal=temporal
+    )
+    expected = list(asked)
     context = open_context(gx, docs_folder)
     result = _run(gx, context, gx.ExpectationSuite(name=name, expectations=expected), frame)
     return SuiteReport(
@@ -101,8 +106,21 @@ def open_context(gx: Any, folder: Path) -> Any:
     return context
 
 
+def _label_values(kind: TaskKind, classes: int) -> list[float]:
+    """The only labels there may be; none if they are numbers."""
+    match kind:
+        case TaskKind.BINARY:
+            return [0.0, 1.0]
+        case TaskKind.MULTICLASS:
+            return [float(at) for at in range(classes)]
+        case TaskKind.REGRESSION | TaskKind.QUANTILE:
+            return []
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
 def _expectations(
-    gxe: Any, kind: TaskKind, entity_key: tuple[str, ...], *, temporal: bool
+    gxe: Any, labels: list[float], entity_key: tuple[str, ...], *, temporal: bool
 ) -> Iterator[Any]:
     yield gxe.ExpectTableRowCountToBeBetween(min_value=1)
     yield gxe.ExpectColumnValuesToBeUnique(column="sample")
@@ -117,8 +135,8 @@ def _expectations(
     for column in filled:
         yield gxe.ExpectColumnValuesToNotBeNull(column=column)
     yield gxe.ExpectColumnValuesToBeInSet(column="split", value_set=list(SPLITS))
-    if kind is TaskKind.BINARY:
-        yield gxe.ExpectColumnValuesToBeInSet(column="label", value_set=[0.0, 1.0])
+    if labels:
+        yield gxe.ExpectColumnValuesToBeInSet(column="label", value_set=labels)
     unique = [*entity_key, "cutoff", "as_of", "split"] if temporal else list(entity_key)
     if len(unique) > 1:
         yield gxe.ExpectCompoundColumnsToBeUnique(column_list=unique)

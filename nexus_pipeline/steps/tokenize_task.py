@@ -6,6 +6,7 @@ import numpy as np
 
 from nexus_model.align.relate import quoted
 from nexus_model.align.samples import Split
+from nexus_model.tokenize.also import write_also
 from nexus_model.tokenize.batch import TaskTensors
 from nexus_model.tokenize.prepare import (
     Labeled,
@@ -16,6 +17,7 @@ from nexus_model.tokenize.prepare import (
 from nexus_model.tokenize.statistics import Tokenizer
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps.align import folder_hash, read_recipe
+from nexus_pipeline.steps.also_task import also_facts, read_also
 from nexus_pipeline.steps.stored import Stored, aligned_view, relative
 from nexus_pipeline.storage import Store
 
@@ -66,11 +68,13 @@ def tokenize_task(project: ProjectConfig, task: str, store: Store) -> Stored:
     folder, splits = tensor_folder(project, task), read_splits(task, store)
     times, indexes = open_index(project.stage_folder("aligned", task), len(recipe.plans))
     train_B = splits.split_B == Split.TRAIN.value
+    also = read_also(project, task, splits.split_B, store)
     samples = Labeled(times, read_labels(task, store), train_B)
     with aligned_view(store, recipe.database) as con:
         tokenizer = write_fitted(
             con, recipe, folder, samples, indexes, project.tokenization.numerical
         )
+        write_also(folder, also)
         rows = sum(
             int(con.sql(f"select count(*) from aligned.{quoted(name)}").fetchall()[0][0])
             for name in recipe.database.names
@@ -85,6 +89,7 @@ def tokenize_task(project: ProjectConfig, task: str, store: Store) -> Stored:
                 for t in tokenizer.tables
             ),
             "megabytes": sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6,
+            **also_facts(also, splits.split_B),
         },
     )
 

@@ -16,6 +16,7 @@ from nexus_model.train.progress import EpochReport, Progress
 from nexus_pipeline.progress import ProgressLog
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps.align import folder_hash, read_recipe
+from nexus_pipeline.steps.also_task import also_scores
 from nexus_pipeline.steps.attention_log import attention_log
 from nexus_pipeline.steps.auto_batch import auto_batch_size
 from nexus_pipeline.steps.model_plan import fresh_model, goal_of
@@ -77,7 +78,7 @@ def train_together(
     tensors, tokenizer = open_tensors_of(project, task)
     train_B, validation_B = splits[Split.TRAIN], splits[Split.VALIDATION]
     config, metric = training_config(project, len(train_B)), primary_metric(recipe.task.kind)
-    goal = goal_of(recipe, tokenizer)
+    goal = goal_of(recipe, tokenizer, tensors.also)
     model = beginning(project, task, progress).to(ranks.device)
     name = f"{fingerprint[:16]}.safetensors"
     checkpoint = project.stage_folder("trained", task, "checkpoint") / name
@@ -104,9 +105,9 @@ def train_together(
         on_step=lambda step: watch.step(step.epoch, step.step, step.steps, step.loss),
         on_epoch=after_epoch,
     )  # fmt: skip
-    chosen = state.progress
+    chosen, also = state.progress, {}
     if ranks.is_first:
-        _write_judged(project, task, model.to(ranks.device), tensors, goal, validation_B)
+        also = _write_judged(project, task, model.to(ranks.device), tensors, goal, validation_B)
     if project.training.refit:
         every_B, epochs = splits.before_test, int(chosen.best_epoch or 0) + 1
         progress.line(f"trained/{task}: again on {len(every_B)} samples, {epochs} epochs")
@@ -116,8 +117,8 @@ def train_together(
         return None
     stored = _write_model(project, task, model, chosen, config)
     _forget(checkpoint.parent)
-    facts = {f"validation_{metric.name}": float(chosen.best_score or np.nan), **stored.facts}
-    return stored.model_copy(update={"rows": len(train_B), "facts": facts})
+    facts = {f"validation_{metric.name}": float(chosen.best_score or np.nan)} | also
+    return stored.model_copy(update={"rows": len(train_B), "facts": facts | stored.facts})
 
 
 def _resume(
@@ -163,8 +164,9 @@ def beginning(
     ``of_origin`` are the weights of the task it starts from, if any: those that have not seen
     validation samples, unless it may see them itself.
     """
-    _, tokenizer = open_tensors_of(project, task)
-    model = fresh_model(project, read_recipe(project, task), tokenizer, project.training.seed)
+    tensors, tokenizer = open_tensors_of(project, task)
+    recipe, seed = read_recipe(project, task), project.training.seed
+    model = fresh_model(project, recipe, tokenizer, seed, tensors.also)
     if project.pretraining is not None:
         start_from(model, read_pretrained(project, task), task, progress)
     if origin := origin_of(project, task):
@@ -227,8 +229,11 @@ def _write_judged(
     tensors: "TaskTensors",
     goal: "Goal",
     validation_B: np.ndarray,
-) -> None:
-    """What validation figures are of: predictions, and the weights they come from."""
+) -> dict[str, float]:
+    """What validation figures are of: predictions, and the weights they come from.
+
+    How well further labels are told is known here only: their heads are not kept.
+    """
     from nexus_model.apply import predict_samples
 
     folder = model_folder(project, task)
@@ -236,12 +241,15 @@ def _write_judged(
     found = predict_samples(model, tensors, validation_B, goal.task, goal.scale)
     np.save(folder / "validation.npy", found, allow_pickle=False)
     _write_weights(folder / JUDGED, model)
+    return also_scores(model, tensors, validation_B)
 
 
 def _write_weights(path: Path, model: "NexusFormer") -> None:
     from safetensors.torch import save_file
 
-    weights = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+    from nexus_model.model import own_weights
+
+    weights = {name: tensor.cpu().contiguous() for name, tensor in own_weights(model).items()}
     save_file(weights, path)
 
 
@@ -259,6 +267,8 @@ def _write_model(
     config: TrainingConfig,
 ) -> Stored:
     """Weights, configuration and learning curve, as one folder."""
+    from nexus_model.model import own_weights
+
     folder = model_folder(project, task)
     _write_weights(folder / FINAL, model)
     (folder / "config.json").write_text(model.config.model_dump_json(indent=1), encoding="utf-8")
@@ -272,7 +282,7 @@ def _write_model(
             "best_epoch": int(progress.best_epoch or 0),
             "batch_size": config.batch_size,
             "epochs": progress.next_epoch,
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "parameters": sum(weight.numel() for weight in own_weights(model).values()),
             "stopped_because": progress.stopped(config) or "unknown",
         },
     )

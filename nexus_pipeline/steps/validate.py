@@ -16,10 +16,11 @@ from nexus_pipeline.steps.contracts import Contract, pandera_schema, polars_type
 from nexus_pipeline.steps.orphans import OrphanCount, count_orphans, orphan_rules
 from nexus_pipeline.steps.read_raw import ROW
 from nexus_pipeline.steps.row_rules import REASON, Rule, cast_sql, row_rules
-from nexus_pipeline.steps.schema_failures import EMPTY, broken_rows
+from nexus_pipeline.steps.schema_failures import EMPTY, broken_rows, free_columns
 from nexus_pipeline.storage import Store, replace_table
 from nexus_pipeline.storage.names import literal, quote, quote_all, quote_table
-from nexus_pipeline.storage.tables import count_rows, table_columns
+from nexus_pipeline.storage.shared import rows_behind, show_rows
+from nexus_pipeline.storage.tables import ascends, count_rows, table_columns
 
 if TYPE_CHECKING:
     from pandera.polars import DataFrameSchema
@@ -109,11 +110,7 @@ def _reject_by_schema(
     whole = con.sql(f"SELECT {_as_polars(contract.columns, raw)}, {ROW} FROM {source}")
     # A column that may hold anything of its type is looked at for its type alone.
     broken_rows(schema, pl.DataFrame(pl.from_arrow(whole.limit(0).to_arrow_table())))
-    free = {
-        name
-        for name, column in schema.columns.items()
-        if column.nullable and not column.checks and not column.unique
-    }
+    free = free_columns(schema)
     bound = [_as_polars([c], raw) for c in contract.columns if c.name not in free]
     rows = con.sql(f"SELECT {', '.join([*bound, ROW])} FROM {source}").to_arrow_reader(_BATCH_ROWS)
     schema = schema.remove_columns(sorted(free))
@@ -145,11 +142,13 @@ def _reject_duplicates(
     if not contract.primary_key:
         return {}
     reason = f"{'+'.join(contract.primary_key)} repeats the primary key of an earlier row"
+    source = quote_table(f"raw.{contract.table}")
+    if ascends(con, source, contract.primary_key):
+        return {}
     con.execute(
         f"INSERT INTO rejected SELECT {ROW}, {literal(reason)} FROM (SELECT {ROW}, row_number() "
         f"OVER (PARTITION BY {quote_all(contract.primary_key)} ORDER BY {ROW}) AS seen "
-        f"FROM {quote_table(f'raw.{contract.table}')} "
-        f"WHERE {ROW} NOT IN (SELECT {ROW} FROM rejected)) WHERE seen > 1"
+        f"FROM {source} WHERE {ROW} NOT IN (SELECT {ROW} FROM rejected)) WHERE seen > 1"
     )
     return {reason: contract.primary_key}
 
@@ -157,6 +156,12 @@ def _reject_duplicates(
 def _write(con: duckdb.DuckDBPyConnection, contract: Contract, raw: dict[str, str]) -> None:
     table, source = contract.table, quote_table(f"raw.{contract.table}")
     promised = {column.name: column for column in contract.columns}
+    stored = _same_rows(con, contract, raw)
+    if stored is not None:
+        show_rows(con, f"validated.{table}", stored, ["*"])
+        nothing = f"SELECT *, NULL::VARCHAR AS {REASON} FROM {source} LIMIT 0"
+        replace_table(con, f"quarantine.{table}", nothing)
+        return
     typed = ", ".join(
         f"{_typed(promised[name], raw)} AS {quote(name)}" if name in promised else quote(name)
         for name in raw
@@ -173,6 +178,14 @@ def _write(con: duckdb.DuckDBPyConnection, contract: Contract, raw: dict[str, st
         f"ORDER BY {ROW}",
     )
     _assert_split(con, table)
+
+
+def _same_rows(
+    con: duckdb.DuckDBPyConnection, contract: Contract, raw: dict[str, str]
+) -> str | None:
+    """The stored rows of the raw table, if all of them are accepted as they are."""
+    cast = any(raw[column.name] != column.type for column in contract.columns)
+    return None if cast or _but_rejected(con) else rows_behind(con, f"raw.{contract.table}")
 
 
 def _but_rejected(con: duckdb.DuckDBPyConnection) -> str:

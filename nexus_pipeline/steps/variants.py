@@ -9,6 +9,7 @@ from nexus_model.schema import Record
 from nexus_pipeline.project import ProjectConfig, ablation_of, pretraining_of
 from nexus_pipeline.settings.ablation import AblationGroup
 from nexus_pipeline.settings.architecture import RelationName
+from nexus_pipeline.steps.plan import also_asked
 
 CYCLES = (0, 1, 2, 3, 4, 6)
 EXPERTS = (4, 8)
@@ -16,7 +17,8 @@ DEFAULT = "as configured"
 
 
 class Variant(Record):
-    """Changed keys of the architecture and of every table; a table left out; fewer labels.
+    """Changed keys of the architecture and of every table; a table left out; fewer labels, or none
+    but the task's own.
 
     ``against`` names the variant it is compared with.
     """
@@ -28,6 +30,7 @@ class Variant(Record):
     without: str | None = None
     label_share: float = 1.0
     pretrained: bool = False
+    own_label_only: bool = False
     against: str = DEFAULT
 
     def of(self, project: ProjectConfig) -> ProjectConfig:
@@ -54,6 +57,9 @@ def variants(project: ProjectConfig, task: str) -> tuple[Variant, ...]:
             continue
         if group is AblationGroup.PRETRAINING:
             found += _pretraining(project)
+            continue
+        if group is AblationGroup.LABELS:
+            found += _labels(project, task)
             continue
         for name, architecture, tables in makers[group]():
             changed = Variant(group=group, name=name, architecture=architecture, tables=tables)
@@ -130,6 +136,11 @@ def _tables(project: ProjectConfig, task: str) -> Iterator[Variant]:
             yield Variant(
                 group=AblationGroup.TABLES, name=f"without {dataset.table}", without=dataset.table
             )
+
+
+def _labels(project: ProjectConfig, task: str) -> Iterator[Variant]:
+    if also_asked(project, task):
+        yield Variant(group=AblationGroup.LABELS, name="its own label only", own_label_only=True)
 
 
 def _pretraining(project: ProjectConfig) -> Iterator[Variant]:

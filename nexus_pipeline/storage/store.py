@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from nexus_model.schema import DataError, NexusError
 from nexus_pipeline.storage.names import literal, quote, quote_table
+from nexus_pipeline.storage.shared import rows_behind
 from nexus_pipeline.storage.tables import (
     Frame,
     append_table,
@@ -26,6 +27,8 @@ from nexus_pipeline.storage.tables import (
     table_exists,
 )
 
+# By file, stored rows and columns; a name of stored rows never comes again.
+_HASHES: dict[tuple[object, ...], str] = {}
 _LOCKED = "Could not set lock"
 _SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.02, 0.08
 
@@ -131,9 +134,18 @@ class Store:
             return table_columns(con, table)
 
     def content_hash(self, table: str) -> str:
-        """SHA-256 over a table's column names, types and values in row order."""
+        """SHA-256 over a table's column names, types and values in row order.
+
+        Rows that are stored once are read once, however many tables show these columns of them.
+        """
         with self.read() as con:
-            return fingerprint_table(con, table)
+            behind = rows_behind(con, table)
+            if behind is None:
+                return fingerprint_table(con, table)
+            shown = (str(self.path), behind, *table_columns(con, table).items())
+            if shown not in _HASHES:
+                _HASHES[shown] = fingerprint_table(con, table)
+            return _HASHES[shown]
 
     def exists(self, table: str) -> bool:
         """Whether a table was stored."""

@@ -6,7 +6,7 @@ fills the same columns.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from nexus_model.schema import DataError
 from nexus_pipeline.storage.names import quote, quote_all, quote_table, split_name
+from nexus_pipeline.storage.shared import drop_relation, rows_behind, sweep_rows
 
 if TYPE_CHECKING:
     import polars as pl
@@ -67,7 +68,10 @@ def replace_table(con: duckdb.DuckDBPyConnection, table: str, frame: Frame) -> i
     with _as_select(con, table, frame) as select:
         query_columns(con, select, table)
         con.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(split_name(table)[0])}")
+        if rows_behind(con, table):
+            drop_relation(con, table)
         made = con.execute(f"CREATE OR REPLACE TABLE {quote_table(table)} AS {select}").fetchall()
+    sweep_rows(con)
     expected = int(made[0][0]) if isinstance(frame, str) else len(frame)
     return _assert_rows(con, table, expected)
 
@@ -160,5 +164,23 @@ def _assert_rows(con: duckdb.DuckDBPyConnection, table: str, expected: int) -> i
 
 def drop_table(con: duckdb.DuckDBPyConnection, table: str) -> None:
     """Remove a table if it is there."""
-    if table_exists(con, table):
-        con.execute(f"DROP TABLE {quote_table(table)}")
+    drop_relation(con, table)
+    sweep_rows(con)
+
+
+def ascends(con: duckdb.DuckDBPyConnection, relation: str, key: Sequence[str]) -> bool:
+    """Whether each row of a relation (quoted) has a greater key than the row before it.
+
+    A key that ascends is unique and nowhere empty.
+    """
+    own, former = (
+        ", ".join(text.format(quote(name)) for name in key) for text in ("{}", "lag({}) OVER ()")
+    )
+    greater = f"row({own}) > row({former})" if len(key) > 1 else f"{own} > {former}"
+    filled = " AND ".join(f"{quote(name)} IS NOT NULL" for name in key)
+    found = con.execute(
+        f"SELECT count(*) - count(*) FILTER (greater AND filled), "
+        f"count(*) FILTER (first AND filled), count(*) FROM (SELECT {greater} AS greater, "
+        f"{filled} AS filled, row_number() OVER () = 1 AS first FROM {relation})"
+    ).fetchall()[0]
+    return found in {(1, 1, found[2]), (0, 0, 0)}

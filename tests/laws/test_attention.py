@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from tiny_kernels import one_sample_after_another
 
 from nexus_model.layers.attention import flash, varlen
 from nexus_model.layers.attention.call import AttentionCall
 from nexus_model.layers.attention.flash import FlashAttention
+from nexus_model.layers.attention.keep import Padding
 from nexus_model.layers.attention.multihead import MultiHeadAttention
 from nexus_model.layers.attention.packing import attend_packed
 from nexus_model.layers.attention.reference import ReferenceAttention, attention_weights
@@ -221,26 +223,12 @@ def test_a_packed_kernel_asked_for_what_it_refuses_says_so(backend):
         backend.attend(*question(3, biased=True))
 
 
-def one_sample_after_another(q_NHW, k_NHW, v_NHW, starts_q, starts_k, longest_q, longest_k):
-    """A stand-in for a fused kernel: the formula on each packed sample."""
-    found = []
-    for sample in range(len(starts_q) - 1):
-        of_q, of_k = (slice(*at[sample : sample + 2].tolist()) for at in (starts_q, starts_k))
-        parts = q_NHW[of_q], k_NHW[of_k], v_NHW[of_k]
-        assert len(parts[0]) <= longest_q
-        assert len(parts[1]) <= longest_k
-        q, k, v = (x.transpose(0, 1)[None] for x in parts)
-        keep = torch.ones(1, q.shape[2], k.shape[2], dtype=torch.bool)
-        found.append(ReferenceAttention().attend(q, k, v, keep)[0].transpose(0, 1))
-    return torch.cat(found)
-
-
 @every_length
 @pytest.mark.parametrize("key_heads", [1, 3])
 def test_packing_and_unpacking_around_a_kernel_is_the_formula(keys, key_heads):
     q, k, v, _, _ = question(keys)
     some = torch.rand(BATCH, 7) < 0.7, torch.rand(BATCH, keys) < 0.7
-    keep, leaves = some[0][:, :, None] & some[1][:, None], (q, k[:, :key_heads], v[:, :key_heads])
+    keep, leaves = Padding(*some), (q, k[:, :key_heads], v[:, :key_heads])
     leaves = [leaf.clone().requires_grad_() for leaf in leaves]
     found = attend_packed(one_sample_after_another, *leaves, keep)
     expected = ReferenceAttention().attend(*leaves, keep)
@@ -252,7 +240,7 @@ def test_packing_and_unpacking_around_a_kernel_is_the_formula(keys, key_heads):
 
 def test_packing_nothing_asks_no_kernel():
     q, k, v, keep, _ = question(3)
-    found = attend_packed(None, q, k, v, torch.zeros_like(keep))
+    found = attend_packed(None, q, k, v, Padding(torch.zeros(BATCH, 7) > 0, keep[:, 0]))
     assert torch.equal(found, torch.zeros_like(q))
 
 
@@ -273,7 +261,7 @@ def test_heads_that_share_keys_read_as_if_each_had_its_own(backend, biased):
 def test_a_packed_kernel_agrees_with_the_formula_on_a_gpu(backend, keys):
     q, k, v = (torch.randn(2, 4, keys, 64, device="cuda").bfloat16() for _ in range(3))
     kept = torch.arange(keys, device="cuda") < torch.tensor([[keys], [keys // 2]], device="cuda")
-    keep = kept[:, :, None] & kept[:, None]
+    keep = Padding(kept, kept)
     call = AttentionCall(torch.bfloat16, "cuda", 64, has_bias=False, mask="padding")
     if backend.refusals(call):
         pytest.skip(str(backend.refusals(call)))

@@ -23,6 +23,7 @@ class Left:
     def __init__(self, folder):
         self.folder = folder
         self.one = two_ranks.fitted(two_ranks.begun(), folder / "one")
+        self.also = two_ranks.fitted_also()
 
     def weights(self, name):
         with safe_open(self.folder / f"{name}.safetensors", "pt") as file:
@@ -58,6 +59,13 @@ def test_two_processes_train_the_weights_of_one(left, strategy):
     assert gap(left.weights(f"{strategy}_0"), one) < ROUNDING < 3e-3 < gap(one, begun)
     scores = [report.score for report in left.one.progress.curve]
     assert left.curve(f"{strategy}_0") == pytest.approx(scores, abs=0.002)
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+def test_two_processes_learn_further_labels_as_one_does(left, strategy):
+    one, alone = weights(left.also), weights(left.one)
+    assert gap(left.weights(f"also_{strategy}_0"), one) < ROUNDING
+    assert gap({name: one[name] for name in alone}, alone) > 3e-3
 
 
 @pytest.mark.parametrize("name", [*Strategy, "from_one", "trainer"])

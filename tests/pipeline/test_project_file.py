@@ -86,6 +86,7 @@ def test_an_unknown_key_is_answered_with_the_nearest(tmp_path, extra, nearest):
         ("project_name: shop", "project_name: My Shop", "project_name"),
         ("target: {target_table: customers, target_column: churned}\n", "", "either target"),
         ("name: orders.csv", "name: customers.parquet", "different names"),
+        ("target_column: churned", "target_column: churned, kind: quantile", "quantile is for"),
     ],
 )
 def test_an_impossible_statement_is_refused(tmp_path, old, new, told):

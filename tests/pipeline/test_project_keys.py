@@ -71,8 +71,16 @@ tasks:
     regimes: [seed_time, frozen]
     stale_copies: 1
     start_from: {seed_time: before}
+    also_predict: before
+    also_weight: 0.5
     sql: labels
   - {name: before, entity_table: customers, kind: binary, horizon_days: 60, sql: labels}
+  - name: how_often
+    entity_table: customers
+    kind: multiclass
+    classes: [never, once, more]
+    horizon_days: 60
+    sql: labels
 encoder_modules: src/encoders.py
 split:
   validation_from: 2020-01-01
@@ -127,6 +135,7 @@ training:
   convergence_threshold: 0.001
   gradient_clipping: 0.5
   precision: bf16
+  compile: true
   ema_decay: 0.99
   balance_weight: 0.1
   z_weight: 0.01

@@ -7,13 +7,15 @@ from nexus_pipeline.defs.trained import trained_makings
 from nexus_pipeline.progress import ProgressLog
 from nexus_pipeline.project import load_project
 from nexus_pipeline.run import materialize
+from nexus_pipeline.steps.align import read_recipe
 from nexus_pipeline.steps.train_task import FINAL, JUDGED, beginning
 from tests.pipeline.conftest import in_its_home
 from tests.pipeline.test_temporal_project import PROJECT, in_time
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
 SAID = PROJECT.replace("    regimes: [seed_time, frozen]\n", "").replace(
-    "sql: orders_again}", "sql: orders_again, start_from: {seed_time: spent}}"
+    "sql: orders_again}",
+    "sql: orders_again, start_from: {seed_time: spent}, also_predict: spent, also_weight: 0.5}",
 )
 MADE = ("raw", "validated", "aligned", "tokenized", "trained")
 
@@ -53,3 +55,19 @@ def test_a_new_model_of_the_other_makes_it_anew(made):
     project = load_project(made.file)
     making = next(m for m in trained_makings(project) if m.key == "shop/trained/again")
     assert "shop/trained/spent" in making.upstream
+
+
+def test_what_it_also_predicts_is_labelled_told_and_not_kept(made):
+    facts = made.record("tokenized/again").stored.facts
+    assert facts["labelled/spent"] == 1
+    assert made.record("trained/again").stored.facts["validation_mae/spent"] > 0
+    folder = load_project(made.file).stage_folder("trained", "again", "model")
+    for file in (JUDGED, FINAL):
+        assert not any(name.startswith("also_") for name in load_file(folder / file))
+
+
+def test_no_label_of_what_it_also_predicts_is_there_to_be_read(made):
+    recipe = read_recipe(load_project(made.file), "again")
+    assert "label_history_again" in recipe.database.names
+    assert "label_history_spent" not in recipe.database.names
+    assert "money_spent" not in {model.name for model in recipe.models}

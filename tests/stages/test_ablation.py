@@ -16,11 +16,12 @@ from nexus_pipeline.steps.variants import DEFAULT, variants
 
 
 def project(**ablation):
-    """A project of two tables and its ablation."""
+    """A project of two tables and its ablation; its model learns a further label."""
+    target = {"target_table": "customers", "target_column": "churned", "also_predict": "age"}
     return ProjectConfig(
         project_name="shop",
         datasets=[{"name": "customers", "primary_key": "id"}, {"name": "orders"}],
-        target={"target_table": "customers", "target_column": "churned"},
+        target=target,
         ablation=AblationConfig(**ablation) if ablation else None,
     )
 
@@ -31,6 +32,7 @@ def test_every_variant_is_another_model_or_leaves_a_table_out():
     assert found[0].name == DEFAULT
     for variant in found[1:]:
         other_data = variant.without or variant.pretrained or variant.label_share < 1
+        other_data = other_data or variant.own_label_only
         assert other_data or model_config(variant.of(project())) != plain, variant.name
     names = [variant.name for variant in found]
     assert len(set(names)) == len(names)
@@ -54,6 +56,13 @@ def test_pretraining_is_compared_with_the_same_labels_without_it():
         ("10% of labels, pretrained", 0.1, True, "10% of labels"),
         ("100% of labels, pretrained", 1.0, True, DEFAULT),
     ]
+
+
+def test_a_model_that_learns_one_label_is_not_tried_without_others():
+    alone = project(groups="labels")
+    assert [variant.name for variant in variants(alone, "churned")[1:]] == ["its own label only"]
+    target = alone.target.model_copy(update={"also_predict": ()})
+    assert not variants(alone.model_copy(update={"target": target}), "churned")[1:]
 
 
 def test_only_the_groups_asked_for_are_tried():

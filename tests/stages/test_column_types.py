@@ -79,14 +79,14 @@ def test_keys_time_label_and_row_numbers_are_not_features(store: Store) -> None:
     frame = pl.DataFrame(
         {"_row": [0, 1], "id": [1, 2], "at": ["2020-01-01", "x"], "won": [0, 1], "x": [1.5, 2.5]}
     )
-    found = inferred(store, frame, keys=("id",), time_column="at", label="won")
+    found = inferred(store, frame, keys=("id",), time_column="at", labels=("won",))
     assert {name: entry.role.value for name, entry in found.items()} == {
         "id": "key",
         "at": "time",
         "won": "ignored",
         "x": "feature",
     }
-    assert found["won"].reason == "the target of the task, so not a feature"
+    assert found["won"].reason == "a label of the task, so not a feature"
 
 
 def test_the_time_column_becomes_a_timestamp_and_may_not_be_null(store: Store) -> None:

@@ -22,7 +22,9 @@ SAMPLES: dict[str, Any] = {
 }
 
 
-def checked(folder: Path, kind: TaskKind = TaskKind.BINARY, **columns: Any) -> SuiteReport:
+def checked(
+    folder: Path, kind: TaskKind = TaskKind.BINARY, classes: int = 0, **columns: Any
+) -> SuiteReport:
     """The report for samples whose columns are replaced; a cutoff of None makes a static task."""
     store = Store(folder / "store.duckdb")
     frame = pl.DataFrame(SAMPLES | columns, strict=False).with_columns(
@@ -36,6 +38,7 @@ def checked(folder: Path, kind: TaskKind = TaskKind.BINARY, **columns: Any) -> S
         kind=kind,
         entity_key=("id",),
         temporal=columns.get("cutoff", "") is not None,
+        classes=classes,
     )
 
 
@@ -98,6 +101,11 @@ def test_no_samples_are_too_few(tmp_path: Path) -> None:
 
 def test_any_label_will_do_for_a_regression(tmp_path: Path) -> None:
     assert checked(tmp_path, TaskKind.REGRESSION, label=[0.5, 7.0, -1.0]).success
+
+
+def test_labels_of_several_classes_are_their_numbers(tmp_path: Path) -> None:
+    found = broken(checked(tmp_path, TaskKind.MULTICLASS, classes=2, label=[0.0, 1.0, 2.0]))
+    assert found == {"expect_column_values_to_be_in_set(label)": 1}
 
 
 def test_static_samples_are_unique_by_entity(tmp_path: Path) -> None:

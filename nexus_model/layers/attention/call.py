@@ -3,20 +3,23 @@
 B batch, H heads, Q queries, K keys, W head width.
 """
 
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-MaskKind = Literal["any", "padding", "none"]
+from nexus_model.layers.attention.keep import Keep, MaskKind
+
+__all__ = ["AttentionBackend", "AttentionCall", "MaskKind", "Refusal"]
 
 
 class AttentionCall(NamedTuple):
     """Geometry of one call.
 
-    A ``padding`` mask lets every query that reads at all read the same keys; ``any`` promises
-    nothing; with ``none`` every query reads every key. ``grouped`` calls have fewer heads of keys
-    than of queries.
+    A ``padding`` mask lets every query that reads at all read the same keys; with ``segments`` many
+    histories stand one after another and each reads itself; ``any`` promises nothing; with
+    ``none`` every query reads every key. ``grouped`` calls have fewer heads of keys than of
+    queries.
     """
 
     dtype: torch.dtype
@@ -48,12 +51,13 @@ class AttentionBackend(Protocol):
         q_BHQW: Tensor,
         k_BHKW: Tensor,
         v_BHKW: Tensor,
-        keep_BQK: Tensor | None,
+        keep: Keep,
         bias_BHQK: Tensor | None = None,
     ) -> Tensor:
-        """Read ``v`` at the kept keys; True in ``keep_BQK`` means the query may read the key.
+        """Read ``v`` at the kept keys.
 
-        Without ``keep_BQK`` all keys are kept.
+        ``keep`` is a matrix ``[B, Q, K]``, True where the query may read the key, or a mask that
+        needs none; without it all keys are kept.
 
         ``k`` and ``v`` may have fewer heads than ``q``: each serves as many heads side by side.
         """

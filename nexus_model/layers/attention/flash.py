@@ -10,6 +10,7 @@ import importlib
 from torch import Tensor
 
 from nexus_model.layers.attention.call import AttentionCall
+from nexus_model.layers.attention.keep import Keep, Padding, Segments
 from nexus_model.layers.attention.packing import (
     PackedKernel,
     attend_packed,
@@ -43,14 +44,18 @@ class FlashAttention:
         q_BHQW: Tensor,
         k_BHKW: Tensor,
         v_BHKW: Tensor,
-        keep_BQK: Tensor | None,
+        keep: Keep,
         bias_BHQK: Tensor | None = None,
     ) -> Tensor:
         """Read ``v`` without ever reading padding.
 
         Raises:
-            ValueError: the call was refused: a bias, no mask, or the package is absent.
+            ValueError: the call was refused: a bias, no such mask, or the package is absent.
         """
-        if isinstance(self.kernel, str) or bias_BHQK is not None or keep_BQK is None:
+        if (
+            isinstance(self.kernel, str)
+            or bias_BHQK is not None
+            or not isinstance(keep, Padding | Segments)
+        ):
             raise ValueError("flash_attn must not be asked what it refuses, got such a call")
-        return attend_packed(self.kernel, q_BHQW, k_BHKW, v_BHKW, keep_BQK)
+        return attend_packed(self.kernel, q_BHQW, k_BHKW, v_BHKW, keep)

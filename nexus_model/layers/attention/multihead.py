@@ -7,8 +7,10 @@ Vaswani et al. 2017, section 3.2.2; fewer heads of keys than of queries as in Ai
 
 from torch import Tensor, nn
 
-from nexus_model.layers.attention.call import AttentionCall, MaskKind
-from nexus_model.layers.attention.select import select
+from nexus_model.layers.attention.call import AttentionCall
+from nexus_model.layers.attention.keep import Keep, mask_kind, some_kept
+from nexus_model.layers.attention.select import is_packed, select
+from nexus_model.layers.precision import computed_dtype
 from nexus_model.layers.shape import check_shape
 from nexus_model.layers.tap import Tap
 
@@ -62,13 +64,12 @@ class MultiHeadAttention(nn.Module):
         self,
         q_BHQW: Tensor,
         offered: tuple[Tensor, Tensor],
-        keep_BQK: Tensor | None,
+        keep: Keep,
         bias_BHQK: Tensor | None = None,
-        mask: MaskKind = "any",
     ) -> Tensor:
         """What each head of projected queries reads, ``[B, H, Q, W]``, by the first backend.
 
-        Without ``keep_BQK`` every query reads every key.
+        Without ``keep`` every query reads every key.
         """
         q_BHQW, k_BHKW = self.tap_q(q_BHQW), self.tap_k(offered[0])
         call = AttentionCall(
@@ -76,11 +77,20 @@ class MultiHeadAttention(nn.Module):
             q_BHQW.device.type,
             q_BHQW.shape[-1],
             has_bias=bias_BHQK is not None,
-            mask="none" if keep_BQK is None else mask,
+            mask=mask_kind(keep),
             grouped=self.key_heads != self.heads,
         )
         backend, _ = select(call)
-        return backend.attend(q_BHQW, k_BHKW, offered[1], keep_BQK, bias_BHQK)
+        return backend.attend(q_BHQW, k_BHKW, offered[1], keep, bias_BHQK)
+
+    def packs(self, rows: Tensor) -> bool:
+        """Whether a kernel reads many histories like these rows one after another."""
+        grouped, width = self.key_heads != self.heads, self.width // self.heads
+        call = AttentionCall(
+            computed_dtype(rows), rows.device.type, width,
+            has_bias=False, mask="segments", grouped=grouped,
+        )  # fmt: skip
+        return is_packed(select(call)[0])
 
     def join(self, read_BHQW: Tensor, some_BQ1: Tensor | None) -> Tensor:
         """Heads side by side through the last projection; zeros where ``some_BQ1`` is False."""
@@ -91,12 +101,12 @@ class MultiHeadAttention(nn.Module):
         self,
         queries_BQD: Tensor,
         offered: tuple[Tensor, Tensor],
-        keep_BQK: Tensor | None,
+        keep: Keep,
         bias_BHQK: Tensor | None = None,
     ) -> Tensor:
         """Read projected rows; ``[B, Q, D]``, zeros for a query that keeps nothing."""
-        read_BHQW = self.look(self.queries(queries_BQD), offered, keep_BQK, bias_BHQK)
-        return self.join(read_BHQW, None if keep_BQK is None else keep_BQK.any(-1, keepdim=True))
+        read_BHQW = self.look(self.queries(queries_BQD), offered, keep, bias_BHQK)
+        return self.join(read_BHQW, some_kept(keep))
 
     def forward(
         self,

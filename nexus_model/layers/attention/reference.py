@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nexus_model.layers.attention.call import AttentionCall
+from nexus_model.layers.attention.keep import Keep, as_matrix
 
 
 def attention_weights(
@@ -51,9 +52,9 @@ class ReferenceAttention:
         q_BHQW: Tensor,
         k_BHKW: Tensor,
         v_BHKW: Tensor,
-        keep_BQK: Tensor | None,
+        keep: Keep,
         bias_BHQK: Tensor | None = None,
     ) -> Tensor:
         """Read ``v`` by the weights."""
-        weights_BHQK = attention_weights(q_BHQW, k_BHKW, keep_BQK, bias_BHQK)
+        weights_BHQK = attention_weights(q_BHQW, k_BHKW, as_matrix(keep), bias_BHQK)
         return weights_BHQK @ one_per_query_head(v_BHKW, q_BHQW.shape[1])

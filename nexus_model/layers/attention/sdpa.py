@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nexus_model.layers.attention.call import AttentionCall
+from nexus_model.layers.attention.keep import Keep, Padding, as_matrix, some_kept
 
 
 class SdpaAttention:
@@ -25,24 +26,28 @@ class SdpaAttention:
         q_BHQW: Tensor,
         k_BHKW: Tensor,
         v_BHKW: Tensor,
-        keep_BQK: Tensor | None,
+        keep: Keep,
         bias_BHQK: Tensor | None = None,
     ) -> Tensor:
         """Read ``v``; a query that keeps nothing is left unmasked and zeroed after."""
         grouped = q_BHQW.shape[1] != k_BHKW.shape[1]
-        if keep_BQK is None:
+        some_BQ1 = some_kept(keep)
+        if some_BQ1 is None:
             bias = None if bias_BHQK is None else bias_BHQK.to(q_BHQW.dtype)
             return F.scaled_dot_product_attention(
                 q_BHQW, k_BHKW, v_BHKW, attn_mask=bias, enable_gqa=grouped
             )
-        some_B1Q1 = keep_BQK.any(-1, keepdim=True)[:, None]
-        mask_B1QK = keep_BQK[:, None] | ~some_B1Q1
-        mask = (
-            mask_B1QK
-            if bias_BHQK is None
-            else bias_BHQK.to(q_BHQW.dtype).masked_fill(~mask_B1QK, -torch.inf)
-        )
+        mask = _readable(keep)
+        if bias_BHQK is not None:
+            mask = bias_BHQK.to(q_BHQW.dtype).masked_fill(~mask, -torch.inf)
         read_BHQW = F.scaled_dot_product_attention(
             q_BHQW, k_BHKW, v_BHKW, attn_mask=mask, enable_gqa=grouped
         )
-        return read_BHQW * some_B1Q1
+        return read_BHQW * some_BQ1[:, None]
+
+
+def _readable(keep: Keep) -> Tensor:
+    """Bool ``[B, 1, Q or 1, K]`` without an empty row: of padding, one row serves all queries."""
+    read_BQK = keep.offered_BK[:, None] if isinstance(keep, Padding) else as_matrix(keep)
+    assert read_BQK is not None
+    return (read_BQK | ~read_BQK.any(-1, keepdim=True))[:, None]

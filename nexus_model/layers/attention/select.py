@@ -34,6 +34,11 @@ def select(
     raise ValueError(f"no attention backend takes {call}: {told}")
 
 
+def is_packed(backend: AttentionBackend) -> bool:
+    """Whether it reads many histories one after another, none of them padded."""
+    return isinstance(backend, FlashAttention | VarlenAttention)
+
+
 def explain_selection(call: AttentionCall) -> tuple[str, list[Refusal]]:
     """The name of the backend a call gets, and why those before it did not take it.
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from torch import Tensor
 
 from nexus_model.layers.attention.call import AttentionCall
+from nexus_model.layers.attention.keep import Keep, Padding, Segments
 from nexus_model.layers.attention.packing import attend_packed, refusals_of_packed_kernels
 
 
@@ -41,17 +42,17 @@ class VarlenAttention:
         q_BHQW: Tensor,
         k_BHKW: Tensor,
         v_BHKW: Tensor,
-        keep_BQK: Tensor | None,
+        keep: Keep,
         bias_BHQK: Tensor | None = None,
     ) -> Tensor:
         """Read ``v`` without ever reading padding.
 
         Raises:
-            ValueError: the call was refused: a bias, or no mask.
+            ValueError: the call was refused: a bias, or another mask.
         """
-        if bias_BHQK is not None or keep_BQK is None:
+        if bias_BHQK is not None or not isinstance(keep, Padding | Segments):
             raise ValueError("torch_varlen must not be asked what it refuses, got such a call")
-        return attend_packed(_kernel, q_BHQW, k_BHKW, v_BHKW, keep_BQK)
+        return attend_packed(_kernel, q_BHQW, k_BHKW, v_BHKW, keep)
 
 
 def _kernel(

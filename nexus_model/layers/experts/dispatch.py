@@ -3,9 +3,9 @@
 N flattened tokens, J chosen experts, E experts, D width, F hidden width, K blocks, Q places of a
 block. After Gale et al. 2022 (MegaBlocks), section 4: each expert's tokens fill blocks of equal
 size, so that no token is dropped and the work follows J, not E. DIFFERS: each block multiplies
-its expert's weights in one batched product, because the grouped kernels of torch take no float64
-and only widths of whole 16 bytes. The number of blocks is a bound known from the shapes alone:
-nothing is read back from the device.
+its expert's weights in one batched product, unless a kernel is there that multiplies groups of
+blocks (``product.py``). The number of blocks is a bound known from the shapes alone: nothing is
+read back from the device.
 """
 
 from typing import NamedTuple
@@ -37,15 +37,18 @@ def block_size(choices: int, experts: int) -> int:
     return max(SMALLEST_BLOCK, min(LARGEST_BLOCK, choices // (BLOCKS_PER_EXPERT * experts)))
 
 
-def find_places(expert_NJ: Tensor, experts: int) -> Places:
+def find_places(expert_NJ: Tensor, experts: int, size: int | None = None) -> Places:
     """Give every choice a place in a block of its expert, in the order of the tokens.
+
+    Blocks have ``size`` places, or as many as suit one batched product.
 
     >>> places = find_places(torch.tensor([[1], [0], [1]]), experts=2)
     >>> places.place_NJ.flatten().tolist(), places.expert_K.tolist(), places.size
     ([8, 0, 9], [0, 1], 8)
     """
     flat_N = expert_NJ.flatten()  # N = tokens * J
-    choices, size = len(flat_N), block_size(len(flat_N), experts)
+    choices = len(flat_N)
+    size = block_size(choices, experts) if size is None else size
     blocks = min(choices, experts + (choices - experts) // size)
     count_E = flat_N.new_zeros(experts).scatter_add(0, flat_N, torch.ones_like(flat_N))
     filled_E = (count_E + size - 1) // size

@@ -15,7 +15,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from nexus_model.layers.dropout import Dropout
-from nexus_model.layers.experts.dispatch import find_places, from_blocks, multiply, to_blocks
+from nexus_model.layers.experts.dispatch import find_places, from_blocks, to_blocks
+from nexus_model.layers.experts.product import product_call, select_product
 from nexus_model.layers.experts.router import Router, Routing
 from nexus_model.layers.tap import Tap
 from nexus_model.schema import Record
@@ -87,10 +88,13 @@ class MixtureOfExperts(nn.Module):
         return self.dropout(F.silu(gate) * up)
 
     def _sparse(self, tokens_ND: Tensor, routing: Routing) -> Tensor:
-        places = find_places(routing.expert_NJ, len(self.up_EDF))
+        experts = len(self.up_EDF)
+        product, _ = select_product(product_call(tokens_ND, self.up_EDF))
+        size = product.block(routing.expert_NJ.numel(), experts)
+        places = find_places(routing.expert_NJ, experts, size)
         blocks_KQD = to_blocks(tokens_ND, places)
-        hidden_KQF = self._hidden(multiply(blocks_KQD, self.up_EDF, places))
-        read_NJD = from_blocks(multiply(hidden_KQF, self.down_EFD, places), places)
+        hidden_KQF = self._hidden(product.multiply(blocks_KQD, self.up_EDF, places))
+        read_NJD = from_blocks(product.multiply(hidden_KQF, self.down_EFD, places), places)
         return (read_NJD * routing.weight_NJ[..., None]).sum(1)
 
     def _soft(self, tokens_ND: Tensor, routing: Routing) -> Tensor:
