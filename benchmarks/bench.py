@@ -25,12 +25,13 @@ from benchmarks.speed.page import write_page
 
 ROOT = Path(__file__).parents[1]
 RESULTS, REHEARSED = ROOT / "benchmarks" / "results" / "speed", ROOT / "build" / "speed"
-CASES = ("ingest", "alignment", "features", "plain", "encoder", "experts", "training")
+CASES = ("ingest", "alignment", "features", "plain", "encoder", "experts", "training", "stream")
 
 
 def case_named(name: str) -> Case:
-    """A case by the name of its file."""
-    case = importlib.import_module(f"benchmarks.speed.{name}").CASE
+    """A case by the name of its file, with that of its folder (``gpu.large``) if another."""
+    folder, _, file = name.rpartition(".")
+    case = importlib.import_module(f"benchmarks.{folder or 'speed'}.{file}").CASE
     assert isinstance(case, Case)
     return case
 

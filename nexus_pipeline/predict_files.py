@@ -4,6 +4,7 @@ Broken rows are answered too, and flagged: see ``nexus_model.serve.mended``.
 """
 
 import csv
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,12 +13,11 @@ import pyarrow as pa
 
 from nexus_model.schema import ConfigurationError, DataError
 from nexus_pipeline.steps.read_raw import find_file, text_rows
+from nexus_pipeline.steps.stream_predictions import FLAGS, joined_flags
 
 if TYPE_CHECKING:
     from nexus_model.serve.mended import RowFlag
     from nexus_model.serve.predictor import Predictor
-
-FLAGS = "flags"
 
 
 class Predicted(NamedTuple):
@@ -43,8 +43,7 @@ def predict_flagged(model: Path, data: Path, cutoff: str | None, output: Path) -
 
     from nexus_model.serve.predictor import load_model
 
-    if output.suffix not in {".csv", ".parquet"}:
-        raise ConfigurationError(f"output must end in .csv or .parquet, got {output.name!r}")
+    _assert_readable(output)
     predictor = load_model(model)
     recipe = predictor.artifact.recipe
     found_frames = {table.name: read_file(data, table.name) for table in recipe.raw}
@@ -54,9 +53,7 @@ def predict_flagged(model: Path, data: Path, cutoff: str | None, output: Path) -
     found, flags = answer_frames(predictor, frames, cutoff)
     output.parent.mkdir(parents=True, exist_ok=True)
     if output.suffix == ".csv":
-        texts = pa.array([";".join(cell) for cell in found[FLAGS].to_pylist()], pa.string())
-        place = found.column_names.index(FLAGS)
-        pa_csv.write_csv(found.set_column(place, FLAGS, texts), output)
+        pa_csv.write_csv(joined_flags(found), output)
     else:
         pq.write_table(found, output)
     listed = output.with_name(f"{output.stem}.{FLAGS}.csv")
@@ -65,6 +62,37 @@ def predict_flagged(model: Path, data: Path, cutoff: str | None, output: Path) -
         _write_flags(listed, flags)
     broken = {(flag.table, flag.row) for flag in flags}
     return Predicted(found.num_rows, len(broken), listed if flags else None)
+
+
+def predict_chunks(model: Path, data: Path, cutoff: str | None, output: Path, chunk: int) -> int:
+    """Write predictions so many entities at a time, in memory that does not grow with their number.
+
+    The database keeps ``NEXUS_STORE_MEMORY`` in memory, if that is set. Answers are those of
+    ``Predictor.predict``, with flags of the rows each entity sees. Rows it refuses are refused here
+    too, and nothing is written then.
+
+    Raises:
+        ConfigurationError: the output is neither CSV nor Parquet, the cutoff is no moment, or the
+            model reads cohorts, which chunks would take apart.
+        DataError: a file is missing or cannot be read, a value does not cast, or keys repeat.
+    """
+    from nexus_model.serve.predictor import load_model
+    from nexus_model.serve.streamed import Streamed
+    from nexus_pipeline.steps.stream_predictions import MEMORY, filled_from_files, write_streamed
+
+    _assert_readable(output)
+    predictor = load_model(model)
+    recipe = predictor.artifact.recipe
+    found = {table.name: find_file(data, table.name) for table in recipe.raw}
+    files = {name: path for name, path in found.items() if path is not None}
+    memory = os.environ.get("NEXUS_STORE_MEMORY") or MEMORY
+    with filled_from_files(recipe, files, output.parent, memory) as (con, absent):
+        return write_streamed(Streamed(predictor, con, cutoff, absent=absent), output, chunk)
+
+
+def _assert_readable(output: Path) -> None:
+    if output.suffix not in {".csv", ".parquet"}:
+        raise ConfigurationError(f"output must end in .csv or .parquet, got {output.name!r}")
 
 
 def answer_frames(

@@ -269,8 +269,8 @@ def rows_of(place: Place) -> dict[str, int]:
     """Rows of every raw, validated and quarantined table."""
     with duckdb.connect(str(place.store), read_only=True) as con:
         tables = con.sql(
-            "select schema_name, table_name from duckdb_tables() "
-            "where schema_name in ('raw', 'validated', 'quarantine')"
+            "select table_schema, table_name from information_schema.tables "
+            "where table_schema in ('raw', 'validated', 'quarantine')"
         ).fetchall()
         return {
             f"{schema}.{name}": int(

@@ -1,6 +1,7 @@
 """``benchmarks/README.md``, written from the results: ``python -m benchmarks.bench --page``."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ HEAD = """\
 Never part of the tests. Every figure is a ratio taken in one process or one run, and is written
 with its command, machine and commit under `results/`.
 
-This page is written by `python -m benchmarks.bench --page` from `results/speed/*.json`;
-`make bench` measures anew.
+This page is written by `python -m benchmarks.bench --page` from `results/speed/*.json` and
+`results/gpu/*.json`; `make bench` and, on a machine with a GPU, `make bench-gpu` measure anew.
 """
 TABLE = """\
 ## How fast
@@ -20,6 +21,15 @@ Each part runs in a process of its own. Beside other work (see the load) ratios 
 else of wall time. Why these bars, and the arithmetic of those missed:
 [decision 6](../docs/decisions/0006-speed.md).
 
+"""
+GPU = """\
+## On a GPU
+`make bench-gpu`, each part in a process of its own; times are of the device, waited for. What is
+decided and why: [decision 7](../docs/decisions/0007-gpu.md).
+
+"""
+UNMEASURED = "Not measured: no machine with a GPU has run it yet.\n"
+COLUMNS = """\
 | case | beside | figure | ours | other | ratio | bar | |
 |---|---|---|---|---|---|---|---|
 """
@@ -47,11 +57,21 @@ TAIL = """\
 """  # noqa: E501 - lines of a table
 
 
-def page(results: list[dict[str, Any]]) -> str:
+def page(results: list[dict[str, Any]], of_gpu: Sequence[dict[str, Any]] = ()) -> str:
     """The page of these results."""
+    return "\n".join([HEAD, TABLE + _table(results), GPU + _gpu(of_gpu), TAIL])
+
+
+def _table(results: Sequence[dict[str, Any]]) -> str:
     rows = [_row(result, figure) for result in results for figure in result["figures"]]
-    facts = [_facts(result) for result in results]
-    return "\n".join([HEAD, TABLE + "\n".join(rows), "", *facts, "", TAIL])
+    return COLUMNS + "\n".join([*rows, "", *(_facts(result) for result in results), ""])
+
+
+def _gpu(results: Sequence[dict[str, Any]]) -> str:
+    if not results:
+        return UNMEASURED
+    named = sorted({result["versions"]["GPU"] for result in results})
+    return f"On {', '.join(named)}.\n\n{_table(results)}"
 
 
 def _row(result: dict[str, Any], figure: dict[str, Any]) -> str:
@@ -68,7 +88,7 @@ def _facts(result: dict[str, Any]) -> str:
         f"{name} {facts['cpu_s']:g} CPU s, {facts['peak_mb']:.0f} MB at most"
         for name, facts in result["parts"].items()
         if {"cpu_s", "peak_mb"} <= facts.keys()
-    ]
+    ] or [f"{', '.join(result['parts'])}"]
     told = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     return (
         f"- `{result['command']}`: {'; '.join(spent)}. {result['machine']}, load average before "
@@ -76,7 +96,12 @@ def _facts(result: dict[str, Any]) -> str:
     )
 
 
-def write_page(results: Path) -> None:
-    """Write the page from a folder of results."""
-    found = [json.loads(file.read_text("utf-8")) for file in sorted(results.glob("*.json"))]
-    PAGE.write_text(page(found), encoding="utf-8")
+def stored(folder: Path) -> list[dict[str, Any]]:
+    """The results in a folder, by the names of their cases; none if there is no folder."""
+    return [json.loads(file.read_text("utf-8")) for file in sorted(folder.glob("*.json"))]
+
+
+def write_page(results: Path, of_gpu: Path | None = None) -> None:
+    """Write the page from a folder of results; those of a GPU lie in ``gpu`` beside it."""
+    beside = results.parent / "gpu" if of_gpu is None else of_gpu
+    PAGE.write_text(page(stored(results), stored(beside)), encoding="utf-8")

@@ -14,16 +14,23 @@ def predict(
     data: Annotated[Path, typer.Option(help="folder with one CSV or Parquet file per raw table")],
     output: Annotated[Path, typer.Option(help="CSV or Parquet file to write")],
     cutoff: Annotated[str | None, typer.Option(help="moment asked about, ISO 8601")] = None,
+    chunk: Annotated[
+        int | None, typer.Option(min=1, help="so many entities at a time, in bounded memory")
+    ] = None,
 ) -> Answer:
     """Predict from raw tables with a .nxf file alone; one row per entity, in input order.
 
     Broken rows are answered too: the column flags says what is wrong, <output>.flags.csv lists it.
+    With --chunk, tables may be larger than memory; broken rows are then refused.
 
     Example: nexusflow predict --model model.nxf --data data/raw/f1 --cutoff 2026-07-01
     --output predictions.csv
     """
-    from nexus_pipeline.predict_files import predict_flagged
+    from nexus_pipeline.predict_files import predict_chunks, predict_flagged
 
+    if chunk is not None:
+        rows = predict_chunks(model, data, cutoff, output, chunk)
+        return Answer({"rows": rows, "file": str(output)}, (f"{rows} predictions in {output}",))
     rows, flagged, listed = predict_flagged(model, data, cutoff, output)
     facts = {"rows": rows, "file": str(output), "flagged_rows": flagged}
     told = [f"{rows} predictions in {output}"]

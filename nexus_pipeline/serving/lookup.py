@@ -82,7 +82,7 @@ class _Rows:
         self.con.register("wanted", pa.table({"place": range(len(tuples))} | columns))
         on = " and ".join(f"{name} = wanted.k{place}" for place, name in enumerate(names))
         found = self.con.sql(
-            f"select wanted.place, own.rowid from wanted left join validated.{quoted(entity.name)} "
+            f"select wanted.place, own._row from wanted left join validated.{quoted(entity.name)} "
             f"as own on {on}"
         ).fetchall()
         self.con.unregister("wanted")
@@ -113,9 +113,9 @@ class _Rows:
         self.con.register("near", pa.table({"place": pa.array(sorted(rows), pa.int64())}))
         try:
             found = self.con.sql(
-                f"select distinct {far}.rowid from validated.{quoted(child)} as child inner join "
+                f"select distinct {far}._row from validated.{quoted(child)} as child inner join "
                 f"validated.{quoted(key.references_table)} as parent on {on} "
-                f"where {near}.rowid in (select place from near)"
+                f"where {near}._row in (select place from near)"
             ).fetchall()
         finally:
             self.con.unregister("near")
@@ -143,7 +143,7 @@ class _Rows:
         self.con.register("near", rows)
         try:
             return self.con.sql(
-                f"{source} where rowid in (select place from near) order by rowid"
+                f"{source} where _row in (select place from near) order by _row"
             ).to_arrow_table()
         finally:
             self.con.unregister("near")

@@ -29,7 +29,8 @@ def store_with(path, tables):
         con.execute("create schema if not exists validated")
         for name, rows in tables.items():
             con.register("rows_given", rows)
-            con.execute(f"create or replace table validated.{name} as select * from rows_given")
+            numbered = "select *, row_number() over () - 1 as _row from rows_given"
+            con.execute(f"create or replace table validated.{name} as {numbered}")
     return Store(path, threads=1, lock_timeout_s=0.2)
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from benchmarks.shapes.journey import trained_file
 from nexus_model.artifact.model_file import NexusFlowModelArtifact
 from nexus_model.schema import DataError
 from nexus_model.serve.mended import mend_frames
-from nexus_pipeline.predict_files import Predicted, predict_flagged
+from nexus_pipeline.predict_files import Predicted, predict_chunks, predict_flagged
 from nexus_pipeline.project import load_project
 from nexus_pipeline.scaffold import create_project, write_shop
 from nexus_pipeline.steps.read_raw import text_rows
@@ -187,3 +188,24 @@ def test_a_line_with_too_many_fields_is_refused_with_its_number(shop, tmp_path):
         text.write("1,2,3,4,5,6\n")
     with pytest.raises(DataError, match=r"line \d+ has 6 fields"):
         predict_flagged(model(shop), tmp_path, None, tmp_path / "out.csv")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_files_are_answered_in_chunks_as_at_once(shop, tmp_path, suffix):
+    whole, chunked = tmp_path / f"whole.{suffix}", tmp_path / f"chunked.{suffix}"
+    predict_flagged(model(shop), shop / "data/raw/shop", None, whole)
+    rows = predict_chunks(model(shop), shop / "data/raw/shop", None, chunked, CUSTOMERS // 2 + 1)
+    read = pl.read_csv if suffix == "csv" else pl.read_parquet
+    one, other = (read(file) for file in (whole, chunked))
+    assert rows == CUSTOMERS
+    assert_frame_equal(one, other, rel_tol=1e-6)
+
+
+def test_a_broken_row_is_refused_in_chunks_and_nothing_is_written(shop, tmp_path):
+    for table in BREAKS:
+        rows = rows_of(shop, table)
+        rows[9] |= BREAKS["customers"]["words for a number"] if table == "customers" else {}
+        written(tmp_path, table, rows)
+    with pytest.raises(DataError, match="do not cast"):
+        predict_chunks(model(shop), tmp_path, None, tmp_path / "out.parquet", 10)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".csv"}
