@@ -1,53 +1,25 @@
 """Training a relational model: unique rows and ragged histories beside padded, duplicated rows.
 
 The naive peer is our own model, given what a feature table would: every sample has copies of its
-own of all rows it sees and of their parents, and histories are padded to the longest of the batch.
-It answers the same (the parts tell how far apart the answers are). The tables are the generated
-shop's, whose histories are skewed. Batches made while training, as ``NexusLoader`` does, are
-compared with one batch that stays in memory.
+own of all rows it sees and of their parents, and every table's rows are padded to the most that a
+sample of the batch has of that table, as they are encoded and as the exchange reads them. It
+answers the same (the parts tell how far apart the answers are). Batches made while training, as
+``NexusLoader`` does, are compared with one batch that stays in memory.
 """
 
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from benchmarks.speed.case import Case, Facts, Figure, Part, Size
 from benchmarks.speed.measured import taken
+from benchmarks.speed.rooms import DATABASES, Room, room, tokenized_f1
 
-CUSTOMERS: dict[Size, int] = {"small": 600, "full": 8_000}
 STEPS: dict[Size, int] = {"small": 2, "full": 16}
 SAMPLES = 256
 KINDS = "shuffled", "similar"  # of ``training.batches``
 NAIVE_BAR, LOADER_BAR, PADDING_BAR = 3.0, 1.1, 0.2
-
-
-class Room(NamedTuple):
-    """A tokenized shop, its model and the order of its training samples."""
-
-    shop: Any
-    model: Any
-    optimizer: Any
-    order_B: Any
-
-
-def room(size: Size) -> Room:
-    """The same for every part."""
-    import numpy as np
-    import torch
-
-    from benchmarks.shop.database import shop_task
-    from benchmarks.shop.parts import models
-    from nexus_model.model import NexusFormer
-    from nexus_pipeline.generate.parts import ShopParts
-
-    torch.manual_seed(0)
-    shop = shop_task(CUSTOMERS[size], 0, ShopParts())
-    model = NexusFormer(
-        models()["default"], shop.tokenizer, shop.recipe.paths, shop.recipe.task
-    ).train()
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
-    return Room(shop, model, optimizer, np.random.default_rng(0).permutation(shop.samples("train")))
 
 
 def batches(told: Room, kind: str, count: int) -> list[Any]:
@@ -55,10 +27,9 @@ def batches(told: Room, kind: str, count: int) -> list[Any]:
     from nexus_model.train.config import Batches
     from nexus_model.train.loader import Goal, NexusLoader
 
-    shop = told.shop
-    goal = Goal(task=shop.recipe.task, scale=shop.tokenizer.label, higher_is_better=True)
+    goal = Goal(task=told.task, scale=told.scale, higher_is_better=True)
     loader = NexusLoader(
-        shop.tensors, told.order_B[: SAMPLES * count], SAMPLES, shuffle=Batches(kind),
+        told.tensors, told.order_B[: SAMPLES * count], SAMPLES, shuffle=Batches(kind),
         goal=goal, model=told.model.config,
     )  # fmt: skip
     return [batch for _, batch in loader.epoch(0)]
@@ -71,7 +42,7 @@ def duplicated(told: Room, batch: Any) -> Any:
     from nexus_model.tokenize.batch import PathRows
 
     names = tuple(batch.tables)
-    parents = told.shop.tensors.parents
+    parents = told.tensors.parents
     taken_rows: dict[str, list[Any]] = {name: [] for name in names}
     links: dict[str, list[Any]] = {name: [] for name in names}
     held = dict.fromkeys(names, 0)
@@ -90,7 +61,7 @@ def duplicated(told: Room, batch: Any) -> Any:
         return start
 
     paths = []
-    for path, seen in zip(told.shop.tensors.paths, batch.paths, strict=True):
+    for path, seen in zip(told.tensors.paths, batch.paths, strict=True):
         length_B = seen.offsets_B.diff()
         step_K = torch.arange(max(1, int(length_B.max())))
         at_BK = (seen.offsets_B[:-1, None] + step_K).clamp(max=max(0, len(seen.rows_N) - 1))
@@ -133,11 +104,16 @@ def stepping(told: Room, given: Callable[[int], Any], steps: int) -> Facts:
     return facts | {f"step_{by}": facts[by] / steps for by in ("wall_s", "cpu_s")}
 
 
-def ours(kind: str) -> Part:
+def side_by_side(rows_BKD: Any, keep_BK: Any, path_K: Any) -> tuple[Any, Any, Any]:
+    """In place of ``packed``: the padded rows of one path after those of another."""
+    return rows_BKD, keep_BK, path_K.expand(len(keep_BK), -1)
+
+
+def ours(database: str, kind: str) -> Part:
     """Batches as the library makes them, made before the clock starts."""
 
-    def part(folder: Path, size: Size) -> Facts:  # noqa: ARG001 - parts are called alike
-        told = room(size)
+    def part(folder: Path, size: Size) -> Facts:
+        told = room(database, folder, size)
         made = batches(told, kind, STEPS[size])
         rows = sum(len(rows.ids_R) for batch in made for rows in batch.tables.values())
         facts = stepping(told, lambda at: made[at % len(made)], STEPS[size])
@@ -146,51 +122,65 @@ def ours(kind: str) -> Part:
     return part
 
 
-def naive(folder: Path, size: Size) -> Facts:  # noqa: ARG001 - parts are called alike
+def naive(database: str) -> Part:
     """Shuffled batches, padded and duplicated, made before the clock starts."""
-    import torch
 
-    told = room(size)
-    made = batches(told, "shuffled", STEPS[size])
-    given = [duplicated(told, batch) for batch in made]
-    told.model.eval()
-    with torch.no_grad():
-        apart = (told.model(made[0]) - told.model(given[0])).abs().max()
-    told.model.train()
-    rows = sum(len(rows.ids_R) for batch in given for rows in batch.tables.values())
-    facts = stepping(told, lambda at: given[at % len(given)], STEPS[size])
-    return facts | {"encoded_rows": rows, "answers_apart_by": float(apart)}
+    def part(folder: Path, size: Size) -> Facts:
+        import torch
+
+        import nexus_model.model as network
+
+        told = room(database, folder, size)
+        made = batches(told, "shuffled", STEPS[size])
+        given = [duplicated(told, batch) for batch in made]
+        told.model.eval()
+        with torch.no_grad():
+            usual = told.model(made[0])
+            network.packed = side_by_side
+            apart = (usual - told.model(given[0])).abs().max()
+        told.model.train()
+        rows = sum(len(rows.ids_R) for batch in given for rows in batch.tables.values())
+        facts = stepping(told, lambda at: given[at % len(given)], STEPS[size])
+        return facts | {"encoded_rows": rows, "answers_apart_by": float(apart)}
+
+    return part
 
 
-def resident(folder: Path, size: Size) -> Facts:  # noqa: ARG001 - parts are called alike
+def resident(folder: Path, size: Size) -> Facts:
     """One batch that stays in memory, again and again."""
-    told = room(size)
+    told = room("shop", folder, size)
     [batch] = batches(told, "shuffled", 1)
     return stepping(told, lambda _at: batch, STEPS[size])
 
 
-def loaded(folder: Path, size: Size) -> Facts:  # noqa: ARG001 - parts are called alike
+def loaded(folder: Path, size: Size) -> Facts:
     """The same batch, made anew before every step."""
-    told = room(size)
+    told = room("shop", folder, size)
     return stepping(told, lambda _at: batches(told, "shuffled", 1)[0], STEPS[size])
 
 
 def judged(parts: Mapping[str, Facts], by: str) -> list[Figure]:
     """Three times the samples a second, a fifth padding, a tenth more with the loader."""
     step = f"step_{by}"
-    seconds = {name: facts[step] for name, facts in parts.items()}
+    seconds = {name: facts[step] for name, facts in parts.items() if step in facts}
     return [
         *(
             Figure(
-                f"a step on {SAMPLES} samples, batches {kind}, beside padded and duplicated rows "
-                f"({by})",
-                seconds[kind], seconds["naive"], "s", "at_least", NAIVE_BAR,
+                f"a step on {SAMPLES} samples of {database}, batches {kind}, beside padded and "
+                f"duplicated rows ({by})",
+                seconds[f"{database}_{kind}"], seconds[f"{database}_naive"], "s", "at_least",
+                NAIVE_BAR,
             )
+            for database in DATABASES
             for kind in KINDS
         ),
-        Figure(
-            "padding among the rows that samples read, batches similar",
-            parts["similar"]["padding_share"], 1.0, "of all", "at_most", PADDING_BAR,
+        *(
+            Figure(
+                f"padding among the rows that samples of {database} read, batches similar",
+                parts[f"{database}_similar"]["padding_share"], 1.0, "of all", "at_most",
+                PADDING_BAR,
+            )
+            for database in DATABASES
         ),
         Figure(
             f"a step with its batch made, beside a batch in memory ({by})",
@@ -200,10 +190,12 @@ def judged(parts: Mapping[str, Facts], by: str) -> list[Figure]:
 
 
 CASE = Case(
-    question="training on skewed histories",
+    question="training on skewed histories, and on rows that are shared",
     peer="the same model on padded, duplicated rows; a resident batch",
     packages=("torch", "numpy"),
-    parts={kind: ours(kind) for kind in KINDS}
-    | {"naive": naive, "resident": resident, "loaded": loaded},
+    parts={"prepared": tokenized_f1}
+    | {f"{database}_{kind}": ours(database, kind) for database in DATABASES for kind in KINDS}
+    | {f"{database}_naive": naive(database) for database in DATABASES}
+    | {"resident": resident, "loaded": loaded},
     judged=judged,
 )

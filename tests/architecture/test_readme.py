@@ -2,7 +2,7 @@
 
 The lines of ``make`` are only planned (``make -n``): they install a machine. The rest runs in one
 folder a page, on a project made small by two lines at the end of its file; the how-to page goes on
-in the README's.
+in the README's. What the README's processes ask of the network is refused and noted.
 """
 
 import os
@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from tests.network_watch import NetworkWatch
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
@@ -34,7 +36,7 @@ def blocks(language: str) -> list[str]:
 pytestmark = pytest.mark.timeout(900)
 
 
-def run_page(page: str, place: Path) -> Path:
+def run_page(page: str, place: Path, watch: NetworkWatch | None = None) -> Path:
     """Run every bash line and python block of a page; the project folder they left behind."""
     environment = {
         **os.environ,
@@ -43,6 +45,10 @@ def run_page(page: str, place: Path) -> Path:
     }
     for name in ("NEXUS_HOME", "NEXUS_PROJECT", "NEXUS_DATA", "NEXUS_RAW", "MLFLOW_TRACKING_URI"):
         environment.pop(name, None)
+    if watch is not None:
+        environment |= watch.variables | {"PYTHONPATH": f"{watch.before}:{ROOT}"}
+        for name in watch.unset:
+            environment.pop(name, None)
     for language, text in blocks_of(page):
         if language not in {"bash", "python"}:
             continue
@@ -61,8 +67,13 @@ def run_page(page: str, place: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory) -> Path:
-    return run_page("README.md", tmp_path_factory.mktemp("readme"))
+def watch(tmp_path_factory) -> NetworkWatch:
+    return NetworkWatch(tmp_path_factory.mktemp("network"))
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory, watch) -> Path:
+    return run_page("README.md", tmp_path_factory.mktemp("readme"), watch)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +100,22 @@ def test_the_how_to_page_runs_in_the_readmes_project(ran):
 def test_every_block_runs_and_leaves_its_files(ran):
     assert (ran / "predictions.csv").read_text().startswith('"customer_id","prediction"')
     assert (ran / "data/evaluated/shop/churned/report.html").is_file()
+
+
+@pytest.mark.slow
+def test_the_readme_asks_nothing_of_the_network_though_no_variable_forbids_it(ran, watch):
+    assert not watch.asked
+
+
+def test_the_watch_sees_what_is_asked_and_refuses_it(tmp_path):
+    watch = NetworkWatch(tmp_path)
+    asking = "import socket; socket.create_connection(('example.org', 1))"
+    done = subprocess.run(
+        [sys.executable, "-c", asking], capture_output=True, text=True, check=False,
+        env={**os.environ, **watch.variables, "PYTHONPATH": str(watch.before)},
+    )  # fmt: skip
+    assert "the network is blocked" in done.stderr
+    assert "example.org" in watch.asked
 
 
 @pytest.mark.parametrize("page", PAGES)

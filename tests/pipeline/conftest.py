@@ -5,7 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
+from functools import cache
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +18,7 @@ from typer.testing import CliRunner
 from nexus_pipeline import cli
 from nexus_pipeline.automation.told import WEBHOOK
 from nexus_pipeline.project import ProjectConfig, load_project
-from nexus_pipeline.run import materialize
+from nexus_pipeline.run import dagster_instance, materialize
 from nexus_pipeline.scaffold import create_project, write_shop
 from nexus_pipeline.steps.records import MadeRecord, Records
 from nexus_pipeline.tracking.tracker import Tracker
@@ -94,10 +96,36 @@ class Shop(NamedTuple):
         self.file.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
+@cache
+def _template() -> "tempfile.TemporaryDirectory[str]":
+    """Where ``migrated_home`` is; removed when the process ends."""
+    return tempfile.TemporaryDirectory(prefix="migrated")
+
+
+@cache
+def migrated_home() -> Path:
+    """State of Dagster and MLflow in which nothing happened; migrations take seconds, a copy none.
+
+    Whether both are made where there is nothing is shown by the pages' commands, each of which
+    begins in an empty folder.
+    """
+    home = Path(_template().name)
+    shop = Shop(create_project(home, "shop"), home / "home")
+    patch = in_its_home(shop)
+    try:
+        with dagster_instance(shop.project) as instance:
+            assert not instance.get_runs()
+        assert shop.tracker.client.get_experiment_by_name("shop") is None
+    finally:
+        patch.undo()
+    return shop.home
+
+
 def small_shop(parent: Path) -> Shop:
     """A shop nobody has run yet; one order comes twice, and one ticket names nobody."""
     folder = create_project(parent, "shop")
     shop = Shop(folder, parent / "home")
+    shutil.copytree(migrated_home(), shop.home)
     write_shop(shop.raw, CUSTOMERS)
     with shop.file.open("a", encoding="utf-8") as text:
         text.write(QUICK)
