@@ -11,7 +11,7 @@ from nexus_pipeline.steps.train_task import training_config
 
 EVERY = {
     "batch_size": 8, "memory_budget_mb": 512, "accumulate": 4, "epochs": 3, "patience": 1,
-    "batches": "similar",
+    "batches": "similar", "compile": True,
     "convergence_threshold": 1e-4, "gradient_clipping": 0.5, "precision": "bf16",
     "ema_decay": 0.9, "balance_weight": 0.2, "z_weight": 0.3, "seed": 7,
     "optimizer": {

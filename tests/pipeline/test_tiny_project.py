@@ -240,7 +240,6 @@ def test_a_worse_challenger_is_not_promoted_and_the_champion_goes_on(copied: Sho
 def resumed(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """The same shop, killed in its training and finished by Dagster's own command."""
     shop = small_shop(tmp_path_factory.mktemp("dagster"))
-    (shop.home / "dagster").mkdir(parents=True)
     shutil.copy(REPOSITORY / "dagster.yaml", shop.home / "dagster")
     held = (
         "import time\n"

@@ -378,7 +378,7 @@ def test_a_step_that_dagster_retries_uses_its_run_again(fresh, empty_database, m
 
     for name, value in fresh.environment.items():
         monkeypatch.setenv(name, value)
-    (fresh.home / "mlflow").mkdir(parents=True)
+    (fresh.home / "mlflow").mkdir(parents=True, exist_ok=True)
     shutil.copy(empty_database, fresh.home / "mlflow/mlflow.db")
     making = Making(
         key="shop/trained/again", description="", kinds=frozenset(), upstream=(),
