@@ -43,7 +43,7 @@ def predict_flagged(model: Path, data: Path, cutoff: str | None, output: Path) -
 
     from nexus_model.serve.predictor import load_model
 
-    _assert_readable(output)
+    _assert_suffix(output)
     predictor = load_model(model)
     recipe = predictor.artifact.recipe
     found_frames = {table.name: read_file(data, table.name) for table in recipe.raw}
@@ -80,7 +80,7 @@ def predict_chunks(model: Path, data: Path, cutoff: str | None, output: Path, ch
     from nexus_model.serve.streamed import Streamed
     from nexus_pipeline.steps.stream_predictions import MEMORY, filled_from_files, write_streamed
 
-    _assert_readable(output)
+    _assert_suffix(output)
     predictor = load_model(model)
     recipe = predictor.artifact.recipe
     found = {table.name: find_file(data, table.name) for table in recipe.raw}
@@ -90,7 +90,7 @@ def predict_chunks(model: Path, data: Path, cutoff: str | None, output: Path, ch
         return write_streamed(Streamed(predictor, con, cutoff, absent=absent), output, chunk)
 
 
-def _assert_readable(output: Path) -> None:
+def _assert_suffix(output: Path) -> None:
     if output.suffix not in {".csv", ".parquet"}:
         raise ConfigurationError(f"output must end in .csv or .parquet, got {output.name!r}")
 

@@ -1,8 +1,8 @@
 """What a Python process asks of the network, noted and refused."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
+# Variables that forbid telemetry; a watched process must ask nothing without them.
 SAYS_NO = (
     "MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "DAGSTER_DISABLE_TELEMETRY", "GX_ANALYTICS_ENABLED",
 )  # fmt: skip
@@ -38,11 +38,6 @@ class NetworkWatch:
     def variables(self) -> dict[str, str]:
         """To be set in the environment, beside ``before`` in front of PYTHONPATH."""
         return {"NETWORK_ASKED": str(self._asked)}
-
-    @property
-    def unset(self) -> Iterable[str]:
-        """Variables that forbid telemetry; a watched process must ask nothing without them."""
-        return SAYS_NO
 
     @property
     def asked(self) -> str:

@@ -1,11 +1,11 @@
 """Raw Parquet to tokenized tensors, beside DuckDB reading the same file and writing it sorted."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.speed.case import Case, Facts, Figure, Size
 from benchmarks.speed.measured import taken
+from benchmarks.speed.own_state import keep_state_in
 from benchmarks.speed.tables import Shape, write_entities, write_events
 
 SIZES: dict[Size, Shape] = {"small": Shape(500, 50_000), "full": Shape(50_000, 5_000_000)}
@@ -144,8 +144,7 @@ def orchestrated(folder: Path, size: Size) -> Facts:  # noqa: ARG001 - parts are
 
     What a run of a few rows takes, once libraries are loaded, is told beside it.
     """
-    os.environ["NEXUS_HOME"] = str(folder / ".nexus")
-    os.environ["DAGSTER_HOME"] = str(folder / ".nexus" / "dagster")
+    keep_state_in(folder)
     _materialize(few_rows(folder, "warm"))
     few = few_rows(folder, "fewer")
     again = taken(lambda: _materialize(few))[1]

@@ -5,12 +5,12 @@ project's question who does not finish; races, teams and circuits are read by ma
 races by every sample about him.
 """
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.speed.case import Size
+from benchmarks.speed.own_state import keep_state_in
 
 CUSTOMERS: dict[Size, int] = {"small": 600, "full": 8_000}
 DATABASES = "shop", "f1"
@@ -81,7 +81,6 @@ def tokenized_f1(folder: Path, size: Size) -> dict[str, Any]:  # noqa: ARG001 - 
     shutil.copy(here / "nexusflow.yaml", there)
     shutil.copytree(here / "dbt_like_sql", there / "dbt_like_sql")
     shutil.copytree(here / "data" / "raw" / "f1", there / "data" / "raw" / "f1")
-    os.environ["NEXUS_HOME"] = str(there / ".nexus")
-    os.environ["DAGSTER_HOME"] = str(there / ".nexus" / "dagster")
+    keep_state_in(there)
     materialize(there / "nexusflow.yaml", ("raw", "validated", "aligned", "tokenized"), TASK)
     return {}

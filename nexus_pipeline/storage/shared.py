@@ -41,16 +41,21 @@ def rows_behind(con: duckdb.DuckDBPyConnection, table: str) -> str | None:
     return _views(con).get(tuple(part.lower() for part in split_name(table)))
 
 
-def drop_relation(con: duckdb.DuckDBPyConnection, table: str) -> None:
-    """Remove a table or a view if it is there."""
-    schema, name = split_name(table)
+def relation_kind(con: duckdb.DuckDBPyConnection, table: str) -> str | None:
+    """``VIEW`` or ``TABLE``: what ``schema.name`` stands for; None if it is not there."""
     found = con.execute(
         "SELECT table_type FROM information_schema.tables WHERE table_catalog = current_database() "
         "AND lower(table_schema) = lower(?) AND lower(table_name) = lower(?)",
-        [schema, name],
+        list(split_name(table)),
     ).fetchall()
-    for (kind,) in found:
-        con.execute(f"DROP {'VIEW' if kind == 'VIEW' else 'TABLE'} {quote_table(table)}")
+    return ("VIEW" if found[0][0] == "VIEW" else "TABLE") if found else None
+
+
+def drop_relation(con: duckdb.DuckDBPyConnection, table: str) -> None:
+    """Remove a table or a view if it is there."""
+    kind = relation_kind(con, table)
+    if kind is not None:
+        con.execute(f"DROP {kind} {quote_table(table)}")
 
 
 def sweep_rows(con: duckdb.DuckDBPyConnection) -> None:

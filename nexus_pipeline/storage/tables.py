@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from nexus_model.schema import DataError
 from nexus_pipeline.storage.names import quote, quote_all, quote_table, split_name
-from nexus_pipeline.storage.shared import drop_relation, rows_behind, sweep_rows
+from nexus_pipeline.storage.shared import drop_relation, relation_kind, rows_behind, sweep_rows
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,13 +26,7 @@ _INCOMING = "_incoming_frame"
 
 def table_exists(con: duckdb.DuckDBPyConnection, table: str) -> bool:
     """Whether a table of this ``schema.name`` is there."""
-    schema, name = split_name(table)
-    found = con.execute(
-        "SELECT count(*) FROM information_schema.tables "
-        "WHERE lower(table_schema) = lower(?) AND lower(table_name) = lower(?)",
-        [schema, name],
-    ).fetchall()
-    return bool(found[0][0])
+    return relation_kind(con, table) is not None
 
 
 def table_columns(con: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:

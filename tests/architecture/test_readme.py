@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.network_watch import NetworkWatch
+from tests.network_watch import SAYS_NO, NetworkWatch
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
@@ -47,7 +47,7 @@ def run_page(page: str, place: Path, watch: NetworkWatch | None = None) -> Path:
         environment.pop(name, None)
     if watch is not None:
         environment |= watch.variables | {"PYTHONPATH": f"{watch.before}:{ROOT}"}
-        for name in watch.unset:
+        for name in SAYS_NO:
             environment.pop(name, None)
     for language, text in blocks_of(page):
         if language not in {"bash", "python"}:

@@ -204,11 +204,9 @@ def fresh(tmp_path: Path) -> Shop:
 
 
 @pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated SQLite store; migrations take seconds, a copy does not."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    assert Tracker(path, "template").client.get_experiment_by_name("template") is None
-    return path
+def empty_database() -> Path:
+    """A migrated SQLite store of MLflow."""
+    return migrated_home() / "mlflow/mlflow.db"
 
 
 @pytest.fixture

@@ -366,7 +366,7 @@ def test_a_sampler_that_fails_is_told_and_the_environment_may_refuse_one(tracker
             pass
 
 
-def test_a_step_that_dagster_retries_uses_its_run_again(fresh, empty_database, monkeypatch):
+def test_a_step_that_dagster_retries_uses_its_run_again(fresh, monkeypatch):
     tries = []
 
     def make(room, doing):
@@ -378,8 +378,6 @@ def test_a_step_that_dagster_retries_uses_its_run_again(fresh, empty_database, m
 
     for name, value in fresh.environment.items():
         monkeypatch.setenv(name, value)
-    (fresh.home / "mlflow").mkdir(parents=True, exist_ok=True)
-    shutil.copy(empty_database, fresh.home / "mlflow/mlflow.db")
     making = Making(
         key="shop/trained/again", description="", kinds=frozenset(), upstream=(),
         code=("nexus_pipeline/defs/making.py",), config={"lr": 0.1}, make=make,

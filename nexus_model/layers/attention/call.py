@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nexus_model.layers.attention.keep import Keep, MaskKind
 
-__all__ = ["AttentionBackend", "AttentionCall", "MaskKind", "Refusal"]
+__all__ = ["AttentionBackend", "AttentionCall", "MaskKind"]
 
 
 class AttentionCall(NamedTuple):
@@ -28,13 +28,6 @@ class AttentionCall(NamedTuple):
     has_bias: bool
     mask: MaskKind = "any"
     grouped: bool = False
-
-
-class Refusal(NamedTuple):
-    """Why a backend would not take a call."""
-
-    backend: str
-    reasons: list[str]
 
 
 class AttentionBackend(Protocol):

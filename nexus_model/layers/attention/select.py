@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from nexus_model.layers.attention.call import AttentionBackend, AttentionCall, Refusal
+from nexus_model.layers.attention.call import AttentionBackend, AttentionCall
 from nexus_model.layers.attention.flash import FlashAttention
 from nexus_model.layers.attention.reference import ReferenceAttention
 from nexus_model.layers.attention.sdpa import SdpaAttention
 from nexus_model.layers.attention.varlen import VarlenAttention
+from nexus_model.layers.seam import Refusal, first_willing
 
 BACKENDS: tuple[AttentionBackend, ...] = (
     FlashAttention(),
@@ -24,12 +25,9 @@ def select(
     Raises:
         ValueError: every backend refused; the message lists their reasons.
     """
-    refused: list[Refusal] = []
-    for backend in backends:
-        reasons = backend.refusals(call)
-        if not reasons:
-            return backend, refused
-        refused.append(Refusal(backend.name, reasons))
+    backend, refused = first_willing(backends, call)
+    if backend is not None:
+        return backend, refused
     told = "; ".join(f"{refusal.backend}: {', '.join(refusal.reasons)}" for refusal in refused)
     raise ValueError(f"no attention backend takes {call}: {told}")
 

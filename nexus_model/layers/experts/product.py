@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nexus_model.layers.attention.call import Refusal
 from nexus_model.layers.experts.dispatch import SMALLEST_BLOCK, Places, block_size, multiply
 from nexus_model.layers.precision import computed_dtype
+from nexus_model.layers.seam import Refusal, first_willing
 
 _MAJORS = (9, 10)
 
@@ -108,13 +108,9 @@ def select_product(call: ProductCall) -> tuple[Product, list[Refusal]]:
     >>> product.name, refused[0].reasons
     ('blocks', ['no kernel on cpu', 'no kernel for torch.float64'])
     """
-    refused: list[Refusal] = []
-    for product in PRODUCTS:
-        reasons = product.refusals(call)
-        if not reasons:
-            return product, refused
-        refused.append(Refusal(product.name, reasons))
-    raise AssertionError("the block product refuses nothing")
+    product, refused = first_willing(PRODUCTS, call)
+    assert product is not None, "the block product refuses nothing"
+    return product, refused
 
 
 def product_call(tokens_ND: Tensor, up_EDF: Tensor) -> ProductCall:
