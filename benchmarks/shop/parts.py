@@ -4,7 +4,8 @@
 parts decide; 60 % of them for training) of five seeds, chooses epochs on validation and predicts
 the test split once; figures go to ``benchmarks/results/shop_parts.json``, training by training.
 Single parts are fixtures in which only that part decides; "achievable" is the AUROC of the true
-probability on the same samples.
+probability on the same samples. Batches and warm-up are those a project gets that says nothing
+of them. ``--only`` and ``--model`` choose; several such runs may write side by side.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from nexus_model.predict.fusion_kind import FusionKind
 from nexus_model.train.config import TrainingConfig
 from nexus_pipeline.generate.parts import Part, ShopParts, share_of_achievable
 from nexus_pipeline.steps.evaluate_task import git_commit
+from nexus_pipeline.steps.train_task import usual_batch
 
 RESULTS = Path(__file__).parents[1] / "results" / "shop_parts.json"
 PAGE = Path(__file__).parent / "README.md"
@@ -39,8 +41,9 @@ HEAD = """\
 Written by `python -m benchmarks.shop.parts --table` from `../results/shop_parts.json`; edit
 neither. Unseen customers, test split, epoch chosen on validation. *Share* is (AUROC - 0.5) over
 the same of the true probability. One part at a time decides in 4,000 customers, all of them in
-20,000. "Rows as a set" reads events without a sequence model, but rows know their age, so order is
-not hidden from it; a pool that is blind to time and order gets nothing
+20,000. Where neither a bar nor a comparison asks for more, a model is only shown, on one seed.
+"Rows as a set" reads events without a sequence model, but rows know their age, so order is not
+hidden from it; a pool that is blind to time and order gets nothing
 (`tests/stages/test_generated_shop.py`).
 "Additive" answers cannot mix tables after the exchange, and "no parents" keeps a row from reading
 the rows it references: without both, cross attention is the only way for two tables to meet.
@@ -50,11 +53,16 @@ TABLES = ("customers", "products", "orders", "order_items", "campaigns")
 
 
 class Case(NamedTuple):
-    """A fixture, a model, and the bar of its share (None: only shown)."""
+    """A fixture, a model, and the bar of its share (None: only shown, or compared with one)."""
 
     part: Part | None
     model: str
     bar: float | None = None
+    compared: bool = False
+
+    def seeds(self, asked: int) -> int:
+        """One where a model is only shown."""
+        return asked if self.bar is not None or self.compared else min(1, asked)
 
     @property
     def customers(self) -> int:
@@ -64,7 +72,7 @@ class Case(NamedTuple):
     @property
     def patience(self) -> int:
         """An interaction shows nothing until it is found: its curve starts as a plateau."""
-        return 15 if self.part is Part.PAIR else 3
+        return 10 if self.part is Part.PAIR else 4
 
 
 CASES = (
@@ -78,11 +86,15 @@ CASES = (
     Case(Part.MOOD, "default", 0.70),
     Case(Part.MOOD, "words averaged"),
     Case(Part.PAIR, "default", 0.70),
-    Case(Part.PAIR, "no cross attention"),
+    Case(Part.PAIR, "no cross attention", compared=True),
     Case(Part.PAIR, "additive"),
     Case(Part.PAIR, "additive, no cross attention"),
-    Case(Part.PAIR, "additive, no parents"),
-    Case(Part.PAIR, "additive, no cross attention, no parents"),
+    Case(Part.PAIR, "additive, no parents", 0.70),
+    Case(Part.PAIR, "additive, no cross attention, no parents", compared=True),
+    Case(Part.PAIR, "additive, no parents, sage"),
+    Case(Part.PAIR, "additive, no parents, gatv2"),
+    Case(Part.PAIR, "additive, no parents, commnet"),
+    Case(Part.PAIR, "additive, no parents, gps"),
 )
 
 
@@ -94,8 +106,12 @@ def models() -> dict[str, NexusConfig]:
     space = {"web_events": TableConfig(encoder=TimeSeriesConfig(sequence_model="ssm"))}
     default = NexusConfig(tables={**plain, **text, **events})
     alone = RefinementConfig(relations=())
-    sage = RefinementConfig.model_validate({"relations": [{"kind": "sage"}]})
+    operators = {
+        kind: RefinementConfig.model_validate({"relations": [{"kind": kind}]})
+        for kind in ("sage", "gatv2", "commnet", "gps")
+    }
     additive = FusionKind.ADDITIVE
+    apart = {"fusion": additive, "parent_hops": 0}
     as_set = {"web_events": plain["orders"]}
     averaged = {"support_tickets": plain["orders"]}
     return {
@@ -103,16 +119,22 @@ def models() -> dict[str, NexusConfig]:
         "state space": default.model_copy(update={"tables": {**plain, **text, **space}}),
         "rows as a set": default.model_copy(update={"tables": {**plain, **text, **as_set}}),
         "words averaged": default.model_copy(update={"tables": {**plain, **averaged, **events}}),
-        "sage": default.model_copy(update={"refinement": sage}),
+        "sage": default.model_copy(update={"refinement": operators["sage"]}),
         "no cross attention": default.model_copy(update={"refinement": alone}),
         "additive": default.model_copy(update={"fusion": additive}),
         "additive, no cross attention": default.model_copy(
             update={"fusion": additive, "refinement": alone}
         ),
-        "additive, no parents": default.model_copy(update={"fusion": additive, "parent_hops": 0}),
+        "additive, no parents": default.model_copy(update=apart),
         "additive, no cross attention, no parents": default.model_copy(
-            update={"fusion": additive, "refinement": alone, "parent_hops": 0}
+            update={**apart, "refinement": alone}
         ),
+        **{
+            f"additive, no parents, {kind}": default.model_copy(
+                update={**apart, "refinement": refinement}
+            )
+            for kind, refinement in operators.items()
+        },
     }
 
 
@@ -128,6 +150,7 @@ def measured(case: Case, shop: ShopTask, seed: int, told: TrainingConfig) -> dic
         "customers": case.customers,
         "patience": case.patience,
         "allowed_epochs": told.epochs,
+        "batch": told.batch_size,
         "auroc": found.test,
         "achievable": bayes,
         "share": share_of_achievable(found.test, bayes),
@@ -140,21 +163,33 @@ def measured(case: Case, shop: ShopTask, seed: int, told: TrainingConfig) -> dic
     }
 
 
-def run(seeds: int, epochs: int, only: str | None) -> None:
+def run(seeds: int, epochs: int, only: str | None, model: str | None) -> None:
     """Train what is not in the results yet, saving after each."""
-    rows = json.loads(RESULTS.read_text("utf-8"))["rows"] if RESULTS.is_file() else []
-    done = {(row["part"], row["model"], row["seed"]) for row in rows}
-    for seed in range(seeds):
-        for case in CASES:
-            part = case.part.value if case.part else "all"
-            if (part, case.model, seed) in done or only not in {None, part}:
-                continue
-            strengths = ShopParts().only(case.part) if case.part else ShopParts()
-            shop = shop_task(case.customers, seed, strengths)
-            told = TrainingConfig(epochs=epochs, patience=case.patience, batch_size=128, seed=seed)
-            rows.append(measured(case, shop, seed, told))
-            save(rows, epochs)
-            print({k: v for k, v in rows[-1].items() if k not in {"prediction", "label"}})
+    for seed, case in ((seed, case) for seed in range(seeds) for case in CASES):
+        part = case.part.value if case.part else "all"
+        known = {(row["part"], row["model"], row["seed"]) for row in finished()}
+        asked = only in {None, part} and model in {None, case.model} and seed < case.seeds(seeds)
+        if not asked or (part, case.model, seed) in known:
+            continue
+        strengths = ShopParts().only(case.part) if case.part else ShopParts()
+        shop = shop_task(case.customers, seed, strengths)
+        told = usual(len(shop.samples("train")), epochs)
+        told = told.model_copy(update={"patience": case.patience, "seed": seed})
+        row = measured(case, shop, seed, told)
+        save([*finished(), row], epochs)
+        print({k: v for k, v in row.items() if k not in {"prediction", "label"}}, flush=True)
+
+
+def usual(samples: int, epochs: int) -> TrainingConfig:
+    """What a project that says nothing of batches and warm-up trains with."""
+    size = usual_batch(samples)
+    warmup = min(TrainingConfig().warmup_steps, epochs * -(-samples // size) // 10)
+    return TrainingConfig(epochs=epochs, batch_size=size, warmup_steps=warmup)
+
+
+def finished() -> list[dict[str, Any]]:
+    """The trainings in the results."""
+    return json.loads(RESULTS.read_text("utf-8"))["rows"] if RESULTS.is_file() else []
 
 
 def save(rows: list[dict[str, Any]], epochs: int) -> None:
@@ -173,7 +208,7 @@ def save(rows: list[dict[str, Any]], epochs: int) -> None:
 
 def table() -> str:
     """The results as Markdown: medians over seeds beside their bars."""
-    rows = json.loads(RESULTS.read_text("utf-8"))["rows"]
+    rows = finished()
     lines = [
         "| part | model | seeds | AUROC | achievable | share, median (lowest to highest) | bar | |",
         "|---|---|---|---|---|---|---|---|",
@@ -222,6 +257,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", help="one part")
+    parser.add_argument("--model", help="one model")
     parser.add_argument("--table", action="store_true", help="write and print the results")
     asked = parser.parse_args()
     if asked.table:
@@ -229,7 +265,7 @@ def main() -> None:
         print(table())
         return
     torch.set_num_threads(asked.threads)
-    run(asked.seeds, asked.epochs, asked.only)
+    run(asked.seeds, asked.epochs, asked.only, asked.model)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ class FTTransformerEncoder(nn.Module):
         """The [CLS] token starts small and random, so that it is a query from the first step."""
         nn.init.normal_(self.cls_D, std=self.width**-0.5)
         for attention in self.attention:
-            nn.init.xavier_uniform_(attention.get_submodule("out").get_parameter("weight"))
+            attention.count_from_the_start()
 
     def forward(self, cells_RCD: Tensor) -> Tensor:
         check_shape(cells_RCD, "R C D", D=self.width)

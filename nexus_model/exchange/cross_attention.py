@@ -26,7 +26,7 @@ class Reading(NamedTuple):
 
 
 class CrossContextualAttention(nn.Module):
-    """Queries read the representations of other tables; the residual output starts at zero.
+    """Queries read the representations of other tables; what they read counts from the start.
 
     >>> import torch
     >>> attend = CrossContextualAttention(width=8, heads=2)
@@ -39,6 +39,7 @@ class CrossContextualAttention(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.attend = MultiHeadAttention(width, heads)
+        self.attend.count_from_the_start()
 
     def forward(self, query_repr: Tensor, context_reprs: Sequence[Tensor]) -> Tensor:
         """``[B, Q, D]`` reads each ``[B, K, D]``; without any context the query comes back."""

@@ -25,8 +25,9 @@ class AdditiveFusion(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Unit scale of every token's part."""
-        nn.init.normal_(self.weight_QDF, std=self.weight_QDF.shape[1] ** -0.5)
+        """Unit scale of the sum, so that the answer's first scale does not follow the tables."""
+        tokens, width, _ = self.weight_QDF.shape
+        nn.init.normal_(self.weight_QDF, std=(width * tokens) ** -0.5)
 
     def parts(self, state_BQD: Tensor, keep_BQ: Tensor) -> Tensor:
         """``[B, Q, D]``: what each token adds; zero for a missing table."""
@@ -47,8 +48,8 @@ class LinearHead(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Near zero."""
-        nn.init.normal_(self.out.weight, std=1e-3)
+        """Unit scale, as of the other heads."""
+        nn.init.normal_(self.out.weight, std=self.out.in_features**-0.5)
         nn.init.zeros_(self.out.bias)
 
     def forward(self, fused_BD: Tensor, clock_BF: Tensor) -> Tensor:

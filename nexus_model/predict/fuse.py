@@ -40,7 +40,7 @@ class AttentionFusion(nn.Module):
     def reset_parameters(self) -> None:
         """Reads count from the start: nothing else carries the state on."""
         nn.init.normal_(self.question_JD)
-        nn.init.xavier_uniform_(self.attend.out.weight)
+        self.attend.count_from_the_start()
 
     def forward(self, state_BQD: Tensor, keep_BQ: Tensor) -> Tensor:
         normed_BQD = self.norm(state_BQD)

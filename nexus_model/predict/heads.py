@@ -17,7 +17,12 @@ from nexus_model.tokenize.statistics import LabelScale
 
 
 class Head(nn.Module):
-    """Two layers; the last starts small, so that the first loss is that of a constant."""
+    """Two layers; the last starts at its usual size, not near zero.
+
+    Near zero what reaches the encoders is noise until features happen to be of use, and features are
+    of no use until the encoders learned: a plateau of some hundred steps that short trainings never
+    leave (docs/decisions/0003).
+    """
 
     def __init__(self, width: int, clock: int, outputs: int, dropout: float) -> None:
         super().__init__()
@@ -28,8 +33,8 @@ class Head(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Near zero."""
-        nn.init.normal_(self.out.weight, std=1e-3)
+        """Unit scale."""
+        nn.init.normal_(self.out.weight, std=self.out.in_features**-0.5)
         nn.init.zeros_(self.out.bias)
 
     def forward(self, fused_BD: Tensor, clock_BF: Tensor) -> Tensor:
@@ -60,8 +65,8 @@ class EnsembleHead(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Near zero, each member on its own."""
-        nn.init.normal_(self.out.weight_EFY, std=1e-3)
+        """Unit scale, each member on its own."""
+        nn.init.normal_(self.out.weight_EFY, std=self.out.weight_EFY.shape[1] ** -0.5)
         nn.init.zeros_(self.out.bias_EY)
 
     def members(self, fused_BD: Tensor, clock_BF: Tensor) -> Tensor:

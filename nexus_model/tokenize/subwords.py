@@ -3,8 +3,9 @@
 R rows, L sub-words.
 Sennrich, Haddow and Birch 2016, algorithm 1, over bytes as in Radford et al. 2019, section 2.2.
 DIFFERS: ties between pairs go to the lesser bytes, so that a fit depends on the counts alone; a
-pair seen once is not merged; words end after 64 characters and numbers after three digits, so that
-a text without spaces stays cheap and numbers share their sub-words.
+pair seen once is not merged; words end after 64 characters, so that a text without spaces stays
+cheap; every digit is a word, so that numbers share their sub-words and those of letters are not
+crowded out by pieces of order numbers, which tell texts apart and say nothing.
 """
 
 import heapq
@@ -12,7 +13,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice, pairwise
-from typing import Self, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -25,8 +26,14 @@ Pair: TypeAlias = tuple[int, int]
 
 PADDING, FIRST_BYTE = 0, 1
 FIRST_MERGE = FIRST_BYTE + 256
+DIGITS = 1
 # A word keeps the one space before it. Every character of any text is in exactly one match.
-_WORD = re.compile(r" ?[^\W\d]{1,64}| ?\d{1,3}| ?[^\w\s]{1,64}|\s{1,64}(?!\S)|\s")
+_WORD = {
+    digits: re.compile(
+        rf" ?[^\W\d]{{1,64}}| ?\d{{1,{digits}}}| ?[^\w\s]{{1,64}}|\s{{1,64}}(?!\S)|\s"
+    )
+    for digits in (1, 3)
+}
 
 
 class Subwords(Record):
@@ -34,6 +41,7 @@ class Subwords(Record):
 
     merges: tuple[Pair, ...] = ()
     lowercase: bool = Field(default=False, description="letters lose their case before anything")
+    digits: Literal[1, 3] = Field(3, description="of a word; 3 in files that do not say it")
 
     @model_validator(mode="after")
     def _merges_name_earlier_ids(self) -> Self:
@@ -85,14 +93,14 @@ class SubwordReader:
     """Encodes many texts: merges are looked up, and a word seen before is not split again."""
 
     def __init__(self, subwords: Subwords) -> None:
-        self.lowercase = subwords.lowercase
+        self.lowercase, self.digits = subwords.lowercase, subwords.digits
         self._merged = {pair: at for at, pair in enumerate(subwords.merges, start=FIRST_MERGE)}
         self._known: dict[str, list[int]] = {}
 
     def ids(self, text: str, length: int | None = None) -> list[int]:
         """Ids of a text, the first ``length`` if given."""
         # A word has at least one id: no more than ``length`` words are looked at.
-        words = islice(_words(text, lowercase=self.lowercase), length)
+        words = islice(_words(text, self.digits, lowercase=self.lowercase), length)
         return list(islice(chain.from_iterable(map(self._ids_of_word, words)), length))
 
     def _ids_of_word(self, word: str) -> list[int]:
@@ -138,10 +146,12 @@ def fit_subwords(texts: Iterable[str], vocabulary: int, *, lowercase: bool = Fal
     """
     if vocabulary < FIRST_MERGE:
         raise ValueError(f"vocabulary must be at least {FIRST_MERGE}, got {vocabulary}")
-    counted = Counter(chain.from_iterable(_words(text, lowercase=lowercase) for text in texts))
+    counted = Counter(
+        chain.from_iterable(_words(text, DIGITS, lowercase=lowercase) for text in texts)
+    )
     corpus = _Corpus(counted)
     merges = tuple(islice(corpus.merges(), vocabulary - FIRST_MERGE))
-    return Subwords(merges=merges, lowercase=lowercase)
+    return Subwords(merges=merges, lowercase=lowercase, digits=DIGITS)
 
 
 class _Corpus:
@@ -193,8 +203,8 @@ class _Corpus:
         return -self.counts[pair], self.bytes[pair[0]], self.bytes[pair[1]], pair
 
 
-def _words(text: str, *, lowercase: bool) -> Iterator[str]:
-    return (match[0] for match in _WORD.finditer(text.lower() if lowercase else text))
+def _words(text: str, digits: int, *, lowercase: bool) -> Iterator[str]:
+    return (match[0] for match in _WORD[digits].finditer(text.lower() if lowercase else text))
 
 
 def _bytes_of_bytes() -> list[bytes]:

@@ -21,7 +21,7 @@ from nexus_model.train.engine import build_engine
 from nexus_model.train.loader import Goal, NexusLoader, Share
 from nexus_model.train.losses import check_answers
 from nexus_model.train.observe import LoadCounts, Refined, load_variation, watching_refinement
-from nexus_model.train.optimizer import build_optimizer
+from nexus_model.train.optimizer import build_optimizer, set_rate
 from nexus_model.train.schedule import rate_factor
 from nexus_model.train.state import EpochReport, Progress, TrainState
 from nexus_model.train.step import train_step
@@ -176,7 +176,7 @@ def _epoch(
             parts = [share.batch for share in shares]
             step = epoch * steps + number
             lr = config.peak_lr * rate_factor(config, step, steps * config.epochs, better)
-            _set_rate(state, lr)
+            set_rate(state.optimizer, lr)
             loss, auxiliary, norm = train_step(state, parts, goal, config, counts, weights)
             if not math.isfinite(loss + auxiliary):
                 raise TrainingError(
@@ -209,11 +209,6 @@ def _grouped(
             shares = []
     if shares:
         yield shares
-
-
-def _set_rate(state: TrainState, lr: float) -> None:
-    for group in state.optimizer.param_groups:
-        group["lr"] = lr
 
 
 def _record(

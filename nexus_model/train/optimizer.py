@@ -1,10 +1,15 @@
-"""Which rule moves which weight: decay is for matrices only (Loshchilov & Hutter 2019, AdamW)."""
+"""Which rule moves which weight: decay is for matrices only (Loshchilov & Hutter 2019, AdamW).
 
-from typing import Any, assert_never
+Vectors of sub-words move faster: as if they were stored small and multiplied by the root of the
+width (Vaswani et al. 2017, section 3.4).
+"""
+
+from typing import Any, TypeAlias, assert_never
 
 import torch
 from torch import nn
 
+from nexus_model.encode.text_cells import WordVectors
 from nexus_model.train.config import OptimizerName, TrainingConfig
 from nexus_model.train.lion import Lion
 from nexus_model.train.muon import Muon
@@ -14,19 +19,23 @@ NO_DECAY = (
     "bias", "missing", "start", "question", "cls", "slopes", "place", "frequency", "table",
     "score", "scale", "decay", "turn", "rate",
 )  # fmt: skip
+Weights: TypeAlias = list[nn.Parameter]
 
 
 def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """Two groups: matrices decay; embeddings, norms and vectors do not. Muon has a third.
+    """Matrices decay; embeddings, norms and vectors do not; sub-words have a faster group of their
+    own where there are any. What is Muon's comes first.
 
     What a table is called never decides.
     """
     lr, decay = config.peak_lr, config.weight_decay
-    decays, stays = _parted(model)
+    decays, stays, words = _parted(model)
     groups: list[dict[str, Any]] = [
         {"params": decays, "weight_decay": decay},
         {"params": stays, "weight_decay": 0.0},
     ]
+    if words:
+        groups.append({"params": words, "weight_decay": 0.0, "factor": config.word_rate})
     match config.optimizer:
         case OptimizerName.ADAMW:
             return torch.optim.AdamW(groups, lr=lr)
@@ -42,14 +51,25 @@ def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Opt
             assert_never(unreachable)
 
 
-def _parted(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    decays: list[nn.Parameter] = []
-    stays: list[nn.Parameter] = []
+def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """The learning rate of the coming step; each group's own factor stays on it."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group.get("factor", 1.0)
+
+
+def _parted(model: nn.Module) -> tuple[Weights, Weights, Weights]:
+    decays, stays, words = Weights(), Weights(), Weights()
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            vectors = isinstance(module, nn.Embedding) or name.startswith(NO_DECAY)
-            (stays if vectors or parameter.ndim < 2 else decays).append(parameter)
-    return decays, stays
+            if isinstance(module, WordVectors):
+                words.append(parameter)
+            elif (
+                isinstance(module, nn.Embedding) or name.startswith(NO_DECAY) or parameter.ndim < 2
+            ):
+                stays.append(parameter)
+            else:
+                decays.append(parameter)
+    return decays, stays, words
 
 
 def _with_turned(model: nn.Module, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -71,7 +91,7 @@ def _with_turned(model: nn.Module, groups: list[dict[str, Any]]) -> list[dict[st
     return [
         {"params": turned, "weight_decay": decay, "orthogonal": True},
         {"params": matrices, "weight_decay": decay},
-        groups[1],
+        *groups[1:],
     ]
 
 

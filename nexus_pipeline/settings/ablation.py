@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from nexus_model.schema import Record
-from nexus_pipeline.settings.names import Parted
+from nexus_pipeline.settings.names import Names, Parted
 
 
 class AblationGroup(StrEnum):
@@ -29,4 +29,5 @@ class AblationConfig(Record):
     groups: Annotated[tuple[AblationGroup, ...], Parted] = Field(
         tuple(AblationGroup), description="kinds of variants"
     )
+    only: Names = Field((), description="of these groups the variants of these names; all if unset")
     epochs: int | None = Field(None, gt=0, description="training's if unset")

@@ -20,6 +20,9 @@ class OptimizerConfig(Record):
 
     name: OptimizerName = OptimizerName.ADAMW
     lr: float | None = Field(None, gt=0, description="largest rate; the optimiser's own if unset")
+    word_rate: float = Field(
+        8.0, gt=0, description="factor on the rate of sub-words' vectors, which few texts move"
+    )
     weight_decay: float = Field(1e-2, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
     schedule: ScheduleName | None = Field(

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
-from nexus_model.schema import Record
+from nexus_model.schema import ConfigurationError, Record
 from nexus_pipeline.project import ProjectConfig, ablation_of, pretraining_of
 from nexus_pipeline.settings.ablation import AblationGroup
 from nexus_pipeline.settings.architecture import RelationName
@@ -42,7 +42,26 @@ class Variant(Record):
 
 
 def variants(project: ProjectConfig, task: str) -> tuple[Variant, ...]:
-    """The project as it is, then every variant of the groups asked for."""
+    """The project as it is, then every variant of the groups asked for, or only those named.
+
+    Raises:
+        ConfigurationError: a variant that was named is none of the groups'.
+    """
+    found, only = _of_groups(project, task), ablation_of(project).only
+    if not only:
+        return found
+    known = {variant.name: variant for variant in found}
+    unknown = sorted(set(only) - set(known))
+    if unknown:
+        raise ConfigurationError(
+            f"ablation.only: no variant of the groups is called {unknown[0]!r}; they are "
+            f"{', '.join(name for name in known if name != DEFAULT)}"
+        )
+    asked = {DEFAULT, *only} | {known[name].against for name in only}
+    return tuple(variant for variant in found if variant.name in asked)
+
+
+def _of_groups(project: ProjectConfig, task: str) -> tuple[Variant, ...]:
     makers = {
         AblationGroup.BLOCKS: _blocks,
         AblationGroup.RELATIONS: _relations,
@@ -79,6 +98,7 @@ def _blocks() -> Iterator[Change]:
     yield "pair track", {"pair_dim": 16}, {}
     yield "two peers per table", {"top_k_contexts": 2}, {}
     yield "table dropout 0.1", {"table_dropout": 0.1}, {}
+    yield "fusion by attention", {"fusion": "attention"}, {}
     yield "fusion by concatenation", {"fusion": "concat"}, {}
     yield "fusion by gates", {"fusion": "gated"}, {}
     additive = {"fusion": "additive", "head_members": 1}

@@ -183,9 +183,16 @@ def test_inputs_are_left_alone_and_float64_agrees(config):
 
 
 @every_operator
-def test_an_operator_starts_by_adding_nothing(config):
-    read = build_relation(config, WIDTH, HEADS, PATHS)
-    assert torch.equal(told(read, state(), memory()), state())
+def test_what_other_tables_say_counts_from_the_first_step(config):
+    read, given, now, first = build_relation(config, WIDTH, HEADS, PATHS), memory(), state(), 0
+    other = given
+    for path in range(1, PATHS):
+        other = other._replace(rows_BKD=changed(other.rows_BKD, PATH_K, path))
+        now = changed(now, PATH_Q, path)
+    before, after = told(read, state(), given), told(read, now, other)
+    moved_BQD = (after - before)[:, first == PATH_Q]
+    # A message that starts at nothing would leave a table as it is, whatever the others say.
+    assert moved_BQD.std() > 0.01 * state().std()
 
 
 @every_operator

@@ -34,7 +34,9 @@ FEW_LETTERS = st.lists(st.text(alphabet="ab ", max_size=12), max_size=6)
 
 def plain_fit(texts, vocabulary):
     """Algorithm 1 as it is written: count every pair anew for every merge."""
-    counted = Counter(word for text in texts for word in module._words(text, lowercase=False))
+    counted = Counter(
+        word for text in texts for word in module._words(text, module.DIGITS, lowercase=False)
+    )
     words = {word: [1 + byte for byte in word.encode()] for word in counted}
     table, merges = [b"", *(bytes([value]) for value in range(256))], []
     while len(table) < vocabulary:
@@ -63,7 +65,7 @@ def plain_merge(ids, pair, new):
 def plain_encode(text, subwords):
     """Every merge in the order of the fit, over every word."""
     found = []
-    for word in module._words(text, lowercase=False):
+    for word in module._words(text, subwords.digits, lowercase=False):
         ids = [1 + byte for byte in word.encode()]
         for new, pair in enumerate(subwords.merges, start=FIRST_MERGE):
             ids = plain_merge(ids, pair, new)
@@ -85,9 +87,20 @@ def test_decoding_gives_back_any_text(text):
         assert subwords.decode(subwords.encode(text)) == text
 
 
-@given(ANY_TEXT)
-def test_words_are_the_text_cut_in_pieces(text):
-    assert "".join(module._words(text, lowercase=False)) == text
+@pytest.mark.parametrize("digits", [1, 3])
+@given(text=ANY_TEXT)
+def test_words_are_the_text_cut_in_pieces(text, digits):
+    assert "".join(module._words(text, digits, lowercase=False)) == text
+
+
+def test_every_digit_is_a_word_of_its_own():
+    fitted = fit_subwords(["order 48213 48213 48213"] * 9, 300)
+    assert [fitted.decode([found]) for found in fitted.encode(" 48213")] == [" 4", *"8213"]
+
+
+def test_files_from_before_keep_their_three_digits_together():
+    before = Subwords.model_validate_json('{"merges": [[53, 57], [257, 51]]}')
+    assert [before.decode([found]) for found in before.encode("48213")] == ["482", "1", "3"]
 
 
 @given(FEW_LETTERS, st.integers(FIRST_MERGE, 275))
@@ -181,7 +194,7 @@ def test_impossible_sizes_are_refused():
         fit_subwords(SAMPLE, 256)
     with pytest.raises(ValueError, match="at least 1"):
         encode_column(pa.array(["a"]), FITTED, 0)
-    assert fit_subwords([], 300) == Subwords()
+    assert fit_subwords([], 300) == Subwords(digits=module.DIGITS)
 
 
 def test_a_long_text_without_spaces_costs_no_more_than_its_length():

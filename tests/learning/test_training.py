@@ -13,7 +13,9 @@ from nexus_model.evaluate.metrics import measure
 from nexus_model.predict.losses import task_loss
 from nexus_model.schema import TaskKind, TrainingError
 from nexus_model.tokenize.batch import build_batch
+from nexus_model.train.config import TrainingConfig
 from nexus_model.train.loop import new_state, train_step
+from nexus_model.train.optimizer import build_optimizer, set_rate
 
 
 def entropy(label_B):
@@ -169,7 +171,7 @@ def test_only_matrices_decay_whatever_a_table_is_called():
     for name, module in list(model.database.tables.items()):
         del model.database.tables[name]
         model.database.tables[f"starting_{name}_questions"] = module
-    decays, stays = new_state(model, CONFIG).optimizer.param_groups
+    decays, stays, words = new_state(model, CONFIG).optimizer.param_groups
     assert (decays["weight_decay"], stays["weight_decay"]) == (CONFIG.weight_decay, 0.0)
     expected = {
         id(parameter)
@@ -178,7 +180,25 @@ def test_only_matrices_decay_whatever_a_table_is_called():
         and not name.endswith("embedding.weight")
     }  # fmt: skip
     assert {id(parameter) for parameter in decays["params"]} == expected
-    assert len(decays["params"]) + len(stays["params"]) == len(list(model.parameters()))
+    found = sum(len(group["params"]) for group in (decays, stays, words))
+    assert found == len(list(model.parameters()))
+    assert {id(weight) for weight in words["params"]} == {
+        id(weight) for name, weight in model.named_parameters() if "cells.text.embedding" in name
+    }
+
+
+def test_sub_words_move_faster_by_the_rate_of_words():
+    model = fresh().model
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    optimizer = build_optimizer(model, TrainingConfig(word_rate=5.0, weight_decay=0.0))
+    for weight in model.parameters():
+        weight.grad = torch.ones_like(weight)
+    set_rate(optimizer, 1e-3)
+    optimizer.step()
+    for name, weight in model.named_parameters():
+        moved = (before[name] - weight.detach()).mean().item()
+        expected = 5e-3 if "cells.text.embedding" in name else 1e-3
+        assert moved == pytest.approx(expected, rel=1e-2)
 
 
 def test_every_epoch_draws_its_own_random_numbers():

@@ -6,6 +6,7 @@ import torch
 from tiny import stirred, tiny_database, tiny_model
 
 from nexus_model.evaluate.bootstrap import mean_paired_difference, paired_difference
+from nexus_model.schema import ConfigurationError
 from nexus_model.tokenize.batch import build_batch
 from nexus_model.tokenize.without import without_table
 from nexus_pipeline.project import ProjectConfig
@@ -63,6 +64,14 @@ def test_a_model_that_learns_one_label_is_not_tried_without_others():
     assert [variant.name for variant in variants(alone, "churned")[1:]] == ["its own label only"]
     target = alone.target.model_copy(update={"also_predict": ()})
     assert not variants(alone.model_copy(update={"target": target}), "churned")[1:]
+
+
+def test_only_the_variants_named_are_tried_beside_what_they_are_compared_with():
+    asked = {"groups": "blocks, pretraining", "only": ["pair track", "10% of labels, pretrained"]}
+    names = [variant.name for variant in variants(project(**asked), "churned")]
+    assert names == [DEFAULT, "pair track", "10% of labels", "10% of labels, pretrained"]
+    with pytest.raises(ConfigurationError, match="called 'pear track'; they are .*pair track"):
+        variants(project(groups="blocks", only="pear track"), "churned")
 
 
 def test_only_the_groups_asked_for_are_tried():

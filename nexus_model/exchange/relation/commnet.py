@@ -2,7 +2,7 @@
 
 B samples, Q state tokens of all paths, P paths, D width. Sukhbaatar et al. 2016 (Learning
 Multiagent Communication with Backpropagation), eq. 1-2: ``tanh(H h_i + C mean_{j != i} h_j)``.
-DIFFERS: agents are tables; the result is added to the state through a projection that starts at 0.
+DIFFERS: agents are tables; the result is added to the state through a projection.
 """
 
 from typing import Literal
@@ -32,8 +32,8 @@ class CommNet(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Start by adding nothing."""
-        nn.init.zeros_(self.out.weight)
+        """Messages of unit scale (docs/decisions/0010)."""
+        nn.init.xavier_uniform_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
     def offer(self, memory: Memory) -> None:

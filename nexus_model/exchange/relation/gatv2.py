@@ -3,7 +3,7 @@
 B samples, Q state tokens of all paths, K rows, N rows then state tokens, D width, H heads, W head
 width. Brody et al. 2022 (How Attentive are Graph Attention Networks?), eq. 7: the non-linearity
 stands before the attention vector, ``a^T LeakyReLU(W_l h_i + W_r h_j)``, softmax per destination.
-DIFFERS: neighbours are the rows and states of a sample's other tables; the residual starts at zero.
+DIFFERS: neighbours are the rows and states of a sample's other tables, and what they say is added.
 """
 
 from typing import Literal
@@ -36,9 +36,9 @@ class GatV2(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Scores of unit scale; nothing is added at first."""
+        """Scores and messages of unit scale (docs/decisions/0010)."""
         nn.init.normal_(self.score_HW, std=self.score_HW.shape[1] ** -0.5)
-        nn.init.zeros_(self.out.weight)
+        nn.init.xavier_uniform_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
     def offer(self, memory: Memory) -> Tensor:

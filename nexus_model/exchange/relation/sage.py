@@ -4,8 +4,8 @@ B samples, Q state tokens of all paths, K rows, P paths, D width, F = 3 D + 1 re
 al. 2017 (Inductive Representation Learning on Large Graphs), algorithm 1 and section 3.3, with
 weights typed by the path that sends, as in Schlichtkrull et al. 2018 (R-GCN), eq. 2.
 DIFFERS: three aggregators stand side by side and the log-count stands beside them; the sum is
-divided by the root of the count, which keeps cardinality and a bounded scale; the residual starts
-at zero.
+divided by the root of the count, which keeps cardinality and a bounded scale; what is heard is
+added to the state.
 """
 
 import math
@@ -37,10 +37,10 @@ class Sage(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Messages keep unit scale; nothing is added at first."""
+        """Messages keep unit scale (docs/decisions/0010)."""
         bound = 1 / math.sqrt(self.hear_PFD.shape[1])
         nn.init.uniform_(self.hear_PFD, -bound, bound)
-        nn.init.zeros_(self.out.weight)
+        nn.init.xavier_uniform_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
     def offer(self, memory: Memory) -> Tensor:

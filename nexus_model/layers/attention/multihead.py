@@ -46,6 +46,14 @@ class MultiHeadAttention(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
+    def count_from_the_start(self) -> None:
+        """Start at unit scale instead, where what is read is thought about afterwards.
+
+        Two steps in a row that both start at zero are a saddle: neither learns what only both
+        together can tell (docs/decisions/0010).
+        """
+        nn.init.xavier_uniform_(self.out.weight)
+
     def queries(self, queries_BQD: Tensor) -> Tensor:
         """Project what asks: ``[B, H, Q, W]``."""
         check_shape(queries_BQD, "B Q D", D=self.width)
