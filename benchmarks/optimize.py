@@ -151,16 +151,16 @@ def other_forms(
             reports.append({"form": form, "refused": str(error)[:400]})
             calls.pop(form, None)
             continue
-        metric = scored(artifact.recipe.task.kind, found, bench)
-        kind = artifact.recipe.task.kind
-        told = calibrated(kind, found, bench)
+        task = artifact.recipe.task
+        metric = scored(task, found, bench)
+        told = calibrated(task.kind, found, bench)
         reports.append(
             {
                 "form": form,
                 "file_bytes": file.stat().st_size if file else first["file_bytes"],
                 "parameters": first["parameters"],
                 "metric": metric.model_dump(),
-                "loss": loss_of(kind, first["metric"]["estimate"], metric.estimate),
+                "loss": loss_of(task, first["metric"]["estimate"], metric.estimate),
                 "largest_difference": float(np.abs(before - found).max()),
                 "calibration": told.model_dump() if told else None,
                 "made_in_s": time.perf_counter() - start,

@@ -30,13 +30,13 @@ def predict_samples(
     batch_size: int = 512,
     cycles: int | None = None,
 ) -> np.ndarray:
-    """Predictions ``[B]`` in label units, or class probabilities ``[B, Y]``, in the order asked.
+    """Predictions ``[B]`` in label units, or quantiles or class probabilities ``[B, Y]``, as asked.
 
     Samples of a cohort are predicted together, however large it is, by a model that reads cohorts.
     ``cycles`` overrides the configured number of refinements.
     """
     return _asked(
-        model, tensors, chosen_B, task.outputs, batch_size,
+        model, tensors, chosen_B, task.answer_shape, batch_size,
         lambda batch: prediction(task, model(batch, cycles), scale),
     )  # fmt: skip
 
@@ -59,7 +59,7 @@ def predict_also(
         raise ValueError(f"further tasks are {list(model.also_names)}, got {task.name!r}")
     at = 1 + model.also_names.index(task.name)
     return _asked(
-        model, tensors, chosen_B, task.outputs, batch_size,
+        model, tensors, chosen_B, task.answer_shape, batch_size,
         lambda batch: prediction(task, model.answers(batch)[at], goal.scale),
     )  # fmt: skip
 
@@ -68,7 +68,7 @@ def _asked(
     model: NexusFormer,
     tensors: TaskTensors,
     chosen_B: np.ndarray,
-    outputs: int,
+    shape: tuple[int, ...],
     batch_size: int,
     answer: Callable[[RelBatch], Tensor],
 ) -> np.ndarray:
@@ -76,7 +76,7 @@ def _asked(
     # Walking all modules costs milliseconds, more than predicting a few samples should.
     if was_training:
         model.eval()
-    found = np.zeros((len(chosen_B), *([outputs] * (outputs > 1))), np.float32)
+    found = np.zeros((len(chosen_B), *shape), np.float32)
     asked = np.arange(len(chosen_B))
     if model.config.cohort:
         times = SampleTimes(*(moments[chosen_B] for moments in tensors.times))

@@ -26,11 +26,22 @@ def describe_artifact(file: Path) -> dict[str, Any]:
         "task": recipe.task.model_dump(mode="json"),
         "raw_tables": {t.name: [c.name for c in t.columns] for t in recipe.raw},
         "paths": {plan.path.name: plan.max_rows for plan in recipe.plans},
+        "sentence_models": sentence_models(archive.json("tokenizer.json")),
         "config": config,
         "weights": {"tensors": len(weights), "numbers": sum(w.numel() for w in weights.values())},
         "attention": attention_backends(config["width"], config["heads"]),
         "optimization": archive.json("optimization.json"),
         "lineage": archive.json("lineage.json"),
+    }
+
+
+def sentence_models(tokenizer: dict[str, Any]) -> dict[str, str]:
+    """SHA-256 of the sentence model that reads a text, by column; without those of sub-words."""
+    return {
+        f"{table['table']}.{column['name']}": column["model_sha256"]
+        for table in tokenizer["tables"]
+        for column in table["text"]
+        if "model_sha256" in column
     }
 
 
@@ -83,5 +94,9 @@ def told_artifact(described: dict[str, Any]) -> str:
         *(f"  {name}: newest {rows} rows" for name, rows in described["paths"].items()),
         "raw tables:",
         *(f"  {name}: {', '.join(cols)}" for name, cols in described["raw_tables"].items()),
+        *(
+            f"{column} is read by the sentence model {sha256} (SHA-256), which predictions need"
+            for column, sha256 in described["sentence_models"].items()
+        ),
     ]
     return "\n".join(lines)

@@ -28,14 +28,17 @@ class Predicted(NamedTuple):
     flags_file: Path | None
 
 
-def predict_flagged(model: Path, data: Path, cutoff: str | None, output: Path) -> Predicted:
+def predict_flagged(
+    model: Path, data: Path, cutoff: str | None, output: Path, text_model: Path | None = None
+) -> Predicted:
     """Write predictions for every row of the entity table, in its order, each with its flags.
 
     Rows of any table that have a flag are listed in ``<output>.flags.csv``, with the cell as it
-    came; the file is removed if there are none.
+    came; the file is removed if there are none. ``text_model`` is as ``load_model`` takes it.
 
     Raises:
-        ConfigurationError: the output is neither CSV nor Parquet, or the cutoff is no moment.
+        ConfigurationError: the output is neither CSV nor Parquet, the cutoff is no moment, or the
+            sentence model is missing or another.
         DataError: the entity table's file is missing, or a file cannot be read.
     """
     import pyarrow.csv as pa_csv
@@ -44,7 +47,7 @@ def predict_flagged(model: Path, data: Path, cutoff: str | None, output: Path) -
     from nexus_model.serve.predictor import load_model
 
     _assert_suffix(output)
-    predictor = load_model(model)
+    predictor = load_model(model, text_model=text_model)
     recipe = predictor.artifact.recipe
     found_frames = {table.name: read_file(data, table.name) for table in recipe.raw}
     frames = {name: frame for name, frame in found_frames.items() if frame is not None}
@@ -64,7 +67,14 @@ def predict_flagged(model: Path, data: Path, cutoff: str | None, output: Path) -
     return Predicted(found.num_rows, len(broken), listed if flags else None)
 
 
-def predict_chunks(model: Path, data: Path, cutoff: str | None, output: Path, chunk: int) -> int:
+def predict_chunks(
+    model: Path,
+    data: Path,
+    cutoff: str | None,
+    output: Path,
+    chunk: int,
+    text_model: Path | None = None,
+) -> int:
     """Write predictions so many entities at a time, in memory that does not grow with their number.
 
     The database keeps ``NEXUS_STORE_MEMORY`` in memory, if that is set. Answers are those of
@@ -72,8 +82,8 @@ def predict_chunks(model: Path, data: Path, cutoff: str | None, output: Path, ch
     too, and nothing is written then.
 
     Raises:
-        ConfigurationError: the output is neither CSV nor Parquet, the cutoff is no moment, or the
-            model reads cohorts, which chunks would take apart.
+        ConfigurationError: the output is neither CSV nor Parquet, the cutoff is no moment, the
+            model reads cohorts, which chunks would take apart, or the sentence model is missing.
         DataError: a file is missing or cannot be read, a value does not cast, or keys repeat.
     """
     from nexus_model.serve.predictor import load_model
@@ -81,7 +91,7 @@ def predict_chunks(model: Path, data: Path, cutoff: str | None, output: Path, ch
     from nexus_pipeline.steps.stream_predictions import MEMORY, filled_from_files, write_streamed
 
     _assert_suffix(output)
-    predictor = load_model(model)
+    predictor = load_model(model, text_model=text_model)
     recipe = predictor.artifact.recipe
     found = {table.name: find_file(data, table.name) for table in recipe.raw}
     files = {name: path for name, path in found.items() if path is not None}

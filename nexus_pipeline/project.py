@@ -15,7 +15,7 @@ from typing import Any, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from nexus_model.schema import ConfigurationError, ForeignKey, Record, TaskKind
+from nexus_model.schema import ConfigurationError, ForeignKey, Record
 from nexus_pipeline.settings.ablation import AblationConfig
 from nexus_pipeline.settings.architecture import ArchitectureConfig
 from nexus_pipeline.settings.automation import AutomationConfig
@@ -49,6 +49,11 @@ class ProjectConfig(Record):
     )
     target: TargetConfig | None = None
     tasks: tuple[TaskConfig, ...] = ()
+    text_model: str | None = Field(
+        None,
+        description="folder of a sentence model (tokenizer.json, model.onnx) that reads text "
+        "columns, sub-words if unset; the environment's NEXUSFLOW_TEXT_MODEL goes before",
+    )
     encoder_modules: Names = Field(
         (), description="Python files that register encoders of your own, such as src/encoders.py"
     )
@@ -90,8 +95,6 @@ class ProjectConfig(Record):
             raise ValueError(f"datasets must have different names, got {tables}")
         if (self.target is None) == (not self.tasks):
             raise ValueError("give either target (static) or tasks (in time), and not both")
-        if any(asked.kind is TaskKind.QUANTILE for asked in (self.target, *self.tasks) if asked):
-            raise ValueError("kind quantile is for the library; a project has no baselines for it")
         if self.tasks and self.split.test_from is None:
             raise ValueError("tasks need split.validation_from and split.test_from")
         check_origins(self.tasks)
@@ -156,6 +159,11 @@ class ProjectConfig(Record):
     def data(self) -> Path:
         """Where everything made goes: ``data`` under the root, unless NEXUS_DATA says."""
         return Path(os.environ.get("NEXUS_DATA") or self.root / "data").absolute()
+
+    @property
+    def home(self) -> Path:
+        """Where Dagster, MLflow and logs keep their state: ``.nexus`` unless NEXUS_HOME says."""
+        return Path(os.environ.get("NEXUS_HOME") or self.root / ".nexus").resolve()
 
     def stage_folder(self, stage: str, *parts: str) -> Path:
         """Where a stage writes: ``<data>/<stage>/<project>/...``."""

@@ -9,6 +9,7 @@ from nexus_model.schema import ConfigurationError
 from nexus_pipeline.defs.resources import default_resources, home
 from nexus_pipeline.project import load_project
 from nexus_pipeline.serving.settings import ServeSettings
+from nexus_pipeline.steps.text_model import text_model_place
 from nexus_pipeline.storage import Store
 
 
@@ -30,13 +31,14 @@ def serve_model(
         told = f"{error.name} is not installed: pip install 'nexusflow[serve]'"
         raise ConfigurationError(told) from error
 
-    uri, store = os.environ.get(TRACKING), None
+    uri, store, place = os.environ.get(TRACKING), None, None
     if project is not None:
         config = load_project(project)
+        place = text_model_place(config)
         uri = uri or f"sqlite:///{home(config) / 'mlflow' / 'mlflow.db'}"
         resource = default_resources(config)["store"]
         store = Store(Path(resource.database), threads=1, lock_timeout_s=1.0)  # type: ignore[attr-defined]
-    serve(source_of(model, registered, uri), settings, token_file, store)
+    serve(source_of(model, registered, uri, place), settings, token_file, store)
 
 
 def serve_settings(host: str, port: int, max_body_mb: float, timeout_s: float) -> ServeSettings:

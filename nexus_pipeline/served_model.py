@@ -1,6 +1,7 @@
 """The MLflow pyfunc: a ``.nxf`` file behind MLflow's interface, loaded as code, never as a pickle.
 
 Input: one row per table with columns ``table`` and ``records`` (the table's rows as a JSON list).
+Texts that a sentence model reads need its folder in the environment's NEXUSFLOW_TEXT_MODEL.
 Parameter ``cutoff``: ISO 8601 moment asked about; empty for a static task.
 Output: the entity's key columns and ``prediction``, in the order of the entity table's records.
 """

@@ -144,6 +144,7 @@ def tokenize(table: Table, scaling: NumericalScaling, bins: int | None = None) -
         categorical_RC=torch.from_numpy(ids_RC.astype(np.int64)),
         temporal_RCF=torch.zeros(rows, 0, 5),
         text_RCL=torch.zeros(rows, 0, 0, dtype=torch.int64),
+        vectors_RCZ=torch.zeros(rows, 0, 0),
         parents_RP=torch.zeros(rows, 0, dtype=torch.int64),
         ids_R=torch.arange(rows),
     )

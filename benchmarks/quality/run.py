@@ -29,7 +29,7 @@ from benchmarks.quality.result import (
 from benchmarks.quality.scores import BOOSTED, OURS, Asked, Cost, days_of, judge
 from benchmarks.quality.segments import history_of, segment_of
 from nexus_model.align.samples import Regime
-from nexus_model.evaluate.metrics import primary_metric
+from nexus_model.evaluate.metrics import direction_of, primary_metric
 from nexus_model.schema import ConfigurationError, NexusError
 from nexus_model.tokenize.prepare import open_index
 from nexus_pipeline.defs.aligned import load_sql
@@ -153,7 +153,7 @@ def asked_of(
     history = history_of(recipe, {path.name: index.offsets_B for path, index in pairs})
     is_dated = recipe.task.horizon_days is not None
     asked = Asked(
-        primary_metric(recipe.task.kind).name,
+        primary_metric(recipe.task).name,
         read_labels(task, store),
         splits.split_B,
         days_of(splits.clusters_B) if is_dated else splits.clusters_B,
@@ -185,15 +185,14 @@ def score_task(project: ProjectConfig, task: str, store: Store, command: str) ->
     }
     costs |= {name: costs[name] + prepared for name in OURS}
     regime = task_config(project, task).names[task] if project.tasks else Regime.SEED_TIME
-    metric, direction = primary_metric(ensemble.kind)
     return Result(
         version=VERSION,
         project=project.project_name,
         task=task,
         regime=regime.value,
         kind=ensemble.kind,
-        metric=metric,
-        direction=direction,
+        metric=ensemble.metric,
+        direction=direction_of(ensemble.metric),
         command=command,
         commit=git_commit(ROOT),
         clean=is_clean(ROOT),

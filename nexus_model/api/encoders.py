@@ -120,6 +120,7 @@ class NumbersEncoder(nn.Module):
             categorical_RC=none_R0,
             temporal_RCF=numbers_RC.new_zeros(count, 0, 0),
             text_RCL=none_R0[..., None],
+            vectors_RCZ=numbers_RC.new_zeros(count, 0, 0),
             parents_RP=none_R0,
             ids_R=torch.arange(count, device=numbers_RC.device),
         )

@@ -36,8 +36,10 @@ from nexus_model.schema import (
     TaskKind,
     TaskSpec,
 )
+from nexus_model.sentences.find_reader import find_place, open_reader
 from nexus_model.tokenize.batch import TaskTensors
 from nexus_model.tokenize.prepare import fit_tokenizer, index_paths, task_tensors
+from nexus_model.tokenize.sentences import SentenceReader
 from nexus_model.tokenize.statistics import NumericalScaling, Tokenizer
 from nexus_model.train.config import TrainingConfig
 from nexus_model.train.loader import Goal, NexusLoader
@@ -54,15 +56,22 @@ class Preparation(Record):
     max_rows: int = Field(32, gt=0, description="newest rows per sample and path")
     scaling: NumericalScaling = NumericalScaling.STANDARD
     split: EntitySplit = EntitySplit(validation_size=0.2, test_size=0.0, seed=0)
+    text_model: str | None = Field(
+        None, description="folder of the sentence model that reads texts; sub-words if unset"
+    )
 
 
 class Prepared(NamedTuple):
-    """A tokenized task in memory; the recipe makes the same tensors of new frames."""
+    """A tokenized task in memory; the recipe makes the same tensors of new frames.
+
+    ``reader`` is the sentence model that read its texts, if one did.
+    """
 
     recipe: Recipe
     tokenizer: Tokenizer
     tensors: TaskTensors
     split_B: np.ndarray
+    reader: SentenceReader | None = None
 
     def samples(self, split: Split) -> np.ndarray:
         """Sample numbers of a split."""
@@ -96,7 +105,8 @@ def prepare(
     ``task.classes`` are filled in from the labels if empty.
 
     Raises:
-        ConfigurationError: the task has no target column, or is one in time.
+        ConfigurationError: the task has no target column, or is one in time, or the sentence model
+            cannot be opened.
         DataError: a table or column is missing, or a binary label has not two values.
     """
     if task.target_column is None or task.horizon_days is not None:
@@ -114,13 +124,21 @@ def prepare(
         split_B = np.array([row[1] for row in found], str)
         times = read_samples(con, "aligned.samples")
         indexes = index_paths(con, recipe, times)
-        tokenizer = fit_tokenizer(
-            con, recipe, times, indexes, label_B, split_B == Split.TRAIN, preparation.scaling
-        )
-        tensors = task_tensors(con, recipe, tokenizer, times, indexes, label_B)
+        reader = _text_reader(recipe.database, preparation.text_model)
+        readers = {} if reader is None else dict.fromkeys(recipe.database.names, reader)
+        train_B, scaling = split_B == Split.TRAIN, preparation.scaling
+        tokenizer = fit_tokenizer(con, recipe, times, indexes, label_B, train_B, scaling, readers)
+        tensors = task_tensors(con, recipe, tokenizer, times, indexes, label_B, readers)
     finally:
         con.close()
-    return Prepared(recipe, tokenizer, tensors, split_B)
+    return Prepared(recipe, tokenizer, tensors, split_B, reader)
+
+
+def _text_reader(database: DatabaseSpec, text_model: str | None) -> SentenceReader | None:
+    """The sentence model that is asked for, if there is a text to read."""
+    texts = any(table.columns_of(SemanticType.TEXT) for table in database.tables)
+    place = find_place(text_model) if text_model is not None and texts else None
+    return None if place is None else open_reader(place)
 
 
 def fit_frames(
@@ -135,7 +153,7 @@ def fit_frames(
     Raises:
         TrainingError: a split is empty, or a loss is not finite.
     """
-    recipe, tokenizer, tensors, _ = prepared
+    recipe, tokenizer, tensors = prepared.recipe, prepared.tokenizer, prepared.tensors
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         model = NexusFormer(config, tokenizer, recipe.paths, recipe.task)
@@ -150,10 +168,11 @@ def fit_frames(
     )
     trainer.train(train, validation)
     held_B, task = prepared.samples(Split.VALIDATION), recipe.task
-    metrics = {FLOW: attention_flow(model, tensors, held_B[:FLOW_SAMPLES]).model_dump(mode="json")}
-    if task.kind is not TaskKind.QUANTILE:
-        predicted = predict_samples(model, tensors, held_B, task, tokenizer.label)
-        metrics["validation"] = score(task.kind, predicted, tensors.label_B[held_B])
+    predicted = predict_samples(model, tensors, held_B, task, tokenizer.label)
+    metrics = {
+        FLOW: attention_flow(model, tensors, held_B[:FLOW_SAMPLES]).model_dump(mode="json"),
+        "validation": score(task, predicted, tensors.label_B[held_B]),
+    }
     return NexusFlowModelArtifact(recipe, tokenizer, config, model.state_dict(), metrics=metrics)
 
 

@@ -23,7 +23,7 @@ from nexus_model.model import NexusFormer
 from nexus_model.optimize.int8 import dequantize_weights, matrix_bytes
 from nexus_model.optimize.prune import share_left
 from nexus_model.optimize.report import Latency, measure_latency
-from nexus_model.schema import Record, TaskKind
+from nexus_model.schema import Record, TaskKind, TaskSpec
 from nexus_model.tokenize.batch import RelBatch, build_batch
 
 ONE, MANY = 1, 256
@@ -78,7 +78,7 @@ def measured(
     artifact.weights = dequantize_weights(stored)
     model, goal = artifact.build(), goal_of(artifact)
     prediction_B = predict_samples(model, bench.tensors, bench.validation_B, goal.task, goal.scale)
-    found = scored(goal.task.kind, prediction_B, bench)
+    found = scored(goal.task, prediction_B, bench)
     exact = exact or Exact(found.estimate, prediction_B)
     one, many = latencies(model, model, bench) if timed else (None, None)
     report = FormReport(
@@ -88,7 +88,7 @@ def measured(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         share_left=share_left(artifact.weights),
         metric=found,
-        loss=loss_of(goal.task.kind, exact.score, found.estimate),
+        loss=loss_of(goal.task, exact.score, found.estimate),
         largest_difference=_largest(exact.prediction_B, prediction_B),
         calibration=calibrated(goal.task.kind, prediction_B, bench),
         latency_one=one,
@@ -97,19 +97,21 @@ def measured(
     return report, exact
 
 
-def scored(kind: TaskKind, prediction_B: np.ndarray, bench: Bench) -> Interval:
+def scored(task: TaskSpec, prediction_B: np.ndarray, bench: Bench) -> Interval:
     """The task's metric on validation samples with its interval."""
     label_B = bench.tensors.label_B[bench.validation_B]
-    return interval(primary_metric(kind).name, prediction_B, label_B, bench.clusters_B)
+    return interval(primary_metric(task), prediction_B, label_B, bench.clusters_B)
 
 
-def loss_of(kind: TaskKind, before: float, after: float) -> float:
+def loss_of(task: TaskSpec, before: float, after: float) -> float:
     """What the metric lost: a difference where more is better, a share of an error.
 
-    >>> round(loss_of(TaskKind.BINARY, 0.80, 0.79), 6), loss_of(TaskKind.REGRESSION, 2.0, 2.5)
+    >>> again = TaskSpec(name="again", kind=TaskKind.BINARY, entity_table="shops")
+    >>> spent = TaskSpec(name="spent", kind=TaskKind.REGRESSION, entity_table="shops")
+    >>> round(loss_of(again, 0.80, 0.79), 6), loss_of(spent, 2.0, 2.5)
     (0.01, 0.25)
     """
-    if primary_metric(kind).direction is Direction.MAX:
+    if primary_metric(task).direction is Direction.MAX:
         return before - after
     return (after - before) / max(abs(before), 1e-12)
 

@@ -26,9 +26,11 @@ from nexus_model.config import NexusConfig
 from nexus_model.explain.attention_flow import AttentionFlow, AttentionPattern, attention_flow
 from nexus_model.model import NexusFormer as Network
 from nexus_model.schema import ConfigurationError, DatabaseSpec, TableSpec, TaskSpec
+from nexus_model.sentences.find_reader import find_reader
 from nexus_model.serve.explained import Explained
 from nexus_model.serve.predictor import Cutoff, Predictor
 from nexus_model.serve.reading import key_values
+from nexus_model.tokenize.sentences import SentenceReader
 from nexus_model.tokenize.statistics import Tokenizer
 from nexus_model.train.config import TrainingConfig
 
@@ -70,12 +72,16 @@ class NexusFormer:
         self.specification = Specification.of(chosen, encoders, moe_experts)
         self._artifact: NexusFlowModelArtifact | None = None
         self._predictor: Predictor | None = None
+        self._reader: SentenceReader | None = None
 
     @classmethod
-    def of(cls, artifact: NexusFlowModelArtifact) -> Self:
-        """The model an artifact holds; INT8 weights are widened for use and stored as they are."""
+    def of(cls, artifact: NexusFlowModelArtifact, reader: SentenceReader | None = None) -> Self:
+        """The model an artifact holds; INT8 weights are widened for use and stored as they are.
+
+        ``reader`` is the sentence model of its texts, the environment's if unset.
+        """
         model = cls(config=artifact.config)
-        model._hold(artifact)
+        model._hold(artifact, reader)
         return model
 
     @classmethod
@@ -122,7 +128,8 @@ class NexusFormer:
         given = read_frames(frames, [table.name for table in specs])
         config = self.config_for([table.name for table in specs])
         prepared = prepare(given, specs, task, preparation or Preparation())
-        self._hold(fit_frames(prepared, config, training or TrainingConfig()))
+        artifact = fit_frames(prepared, config, training or TrainingConfig())
+        self._hold(artifact, prepared.reader)
         return self
 
     def predict(
@@ -225,7 +232,8 @@ class NexusFormer:
     def predictor(self) -> Predictor:
         """The way from frames to predictions."""
         if self._predictor is None:
-            self._predictor = Predictor(widened(self.artifact))
+            reader = self._reader or find_reader(self.artifact.tokenizer)
+            self._predictor = Predictor(widened(self.artifact), reader)
         return self._predictor
 
     @property
@@ -248,8 +256,8 @@ class NexusFormer:
         """What was done to make it smaller; empty if nothing."""
         return self.artifact.optimization
 
-    def _hold(self, artifact: NexusFlowModelArtifact) -> None:
-        self._artifact, self._predictor = artifact, None
+    def _hold(self, artifact: NexusFlowModelArtifact, reader: SentenceReader | None) -> None:
+        self._artifact, self._predictor, self._reader = artifact, None, reader
         self.specification = Specification(settings=artifact.config)
 
     def _read(self, batch: Any) -> dict[str, pa.Table]:

@@ -135,7 +135,7 @@ def shrink(
 def goal_of(artifact: NexusFlowModelArtifact) -> Goal:
     """What the artifact's model was trained for."""
     task = artifact.recipe.task
-    higher = primary_metric(task.kind).direction is Direction.MAX
+    higher = primary_metric(task).direction is Direction.MAX
     return Goal(task=task, scale=artifact.tokenizer.label, higher_is_better=higher)
 
 
@@ -214,7 +214,7 @@ def _finetuned(
 def _score(artifact: NexusFlowModelArtifact, model: NexusFormer, bench: Bench) -> float:
     goal, chosen_B = goal_of(artifact), bench.validation_B
     found = predict_samples(model, bench.tensors, chosen_B, goal.task, goal.scale)
-    metric = primary_metric(goal.task.kind).name
+    metric = primary_metric(goal.task)
     return measure(metric, found, bench.tensors.label_B[chosen_B])
 
 
@@ -244,7 +244,7 @@ def _fitted(
     config: TrainingConfig,
     after_step: Callable[[], None],
 ) -> TrainState:
-    metric = primary_metric(artifact.recipe.task.kind).name
+    metric = primary_metric(artifact.recipe.task)
     return fit(
         new_state(model, config),
         bench.tensors,

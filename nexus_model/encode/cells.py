@@ -1,7 +1,7 @@
 """Cells of a row as vectors: one embedding per column, whatever its kind.
 
-R rows, C columns, D width, F features of a timestamp, L sub-words. Gorishniy et al. 2021
-(Revisiting Deep Learning Models for Tabular Data), section 3.3.
+R rows, C columns, D width, F features of a timestamp, L sub-words, Z numbers of a sentence's
+vector. Gorishniy et al. 2021 (Revisiting Deep Learning Models for Tabular Data), section 3.3.
 """
 
 import math
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nexus_model.encode.choose import TableConfig
 from nexus_model.encode.numbers import LinearCells, build_numbers
+from nexus_model.encode.sentence_cells import SentenceCells
 from nexus_model.encode.text_cells import AttentiveTextCells, TextCells, TextConfig
 from nexus_model.tokenize.batch import TableRows
 from nexus_model.tokenize.columns import TEMPORAL_FEATURES, UNKNOWN
@@ -56,7 +57,11 @@ class CellEmbedding(nn.Module):
         self.temporal = LinearCells(times, width, TEMPORAL_FEATURES) if times else None
         sizes = tuple(column.size for column in table.categorical)
         self.categorical = CategoricalCells(sizes, width, config.unknown_rate) if sizes else None
-        self.text = _text_cells(table, config, width, dropout) if table.text else None
+        self.text = _text_cells(table, config, width, dropout) if table.subword_columns else None
+        sentences = table.sentence_columns
+        self.sentences = (
+            SentenceCells(len(sentences), sentences[0].width, width) if sentences else None
+        )
 
     @property
     def columns(self) -> int:
@@ -75,15 +80,17 @@ class CellEmbedding(nn.Module):
             cells.append(self.categorical(rows.categorical_RC))
         if self.text is not None:
             cells.append(self.text(rows.text_RCL))
+        if self.sentences is not None:
+            cells.append(self.sentences(rows.vectors_RCZ))
         return torch.cat(cells, dim=1)
 
 
 def _text_cells(
     table: TableTokenizer, config: TableConfig, width: int, dropout: float
 ) -> nn.Module:
-    columns = len(table.text)
-    vocabulary = max(column.vocabulary for column in table.text)
+    columns = len(table.subword_columns)
+    vocabulary = max(column.vocabulary for column in table.subword_columns)
     if not isinstance(config.encoder, TextConfig):
         return TextCells(columns, vocabulary, width)
-    length = max(column.length for column in table.text)
+    length = max(column.length for column in table.subword_columns)
     return AttentiveTextCells((columns, vocabulary, length), width, config.encoder, dropout)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nexus_model.evaluate.bootstrap import Drawn, draw_metric
 from nexus_model.evaluate.metrics import Direction, measure, primary_metric
-from nexus_model.schema import TaskKind
+from nexus_model.schema import TaskKind, TaskSpec
 
 Array = NDArray[np.float64]
 
@@ -24,6 +24,8 @@ _SMALLEST = 1e-6
 
 def blend(kind: TaskKind, first: Array, second: Array, weight: float) -> Array:
     """``weight`` of the first and the rest of the second: means of numbers, of log odds, of logs.
+
+    Quantiles are averaged level by level, so they go on rising.
 
     >>> blend(TaskKind.REGRESSION, np.array([1.0]), np.array([2.0]), 0.25).tolist()
     [1.75]
@@ -42,17 +44,19 @@ def blend(kind: TaskKind, first: Array, second: Array, weight: float) -> Array:
             assert_never(unreachable)
 
 
-def best_weight(kind: TaskKind, first: Array, second: Array, label_B: Array) -> float:
+def best_weight(task: TaskSpec, first: Array, second: Array, label_B: Array) -> float:
     """The weight with the best primary metric; of equal ones the one nearest to a half."""
-    name, direction = primary_metric(kind)
-    sign = 1 if direction is Direction.MAX else -1
-    scores = {w: sign * measure(name, blend(kind, first, second, w), label_B) for w in WEIGHTS}
+    metric = primary_metric(task)
+    sign = 1 if metric.direction is Direction.MAX else -1
+    scores = {
+        w: sign * measure(metric, blend(task.kind, first, second, w), label_B) for w in WEIGHTS
+    }
     best = max(scores.values())
     return min((w for w in WEIGHTS if scores[w] == best), key=lambda w: abs(w - 0.5))
 
 
 def steady_weight(
-    kind: TaskKind, first: Array, second: Array, label_B: Array, moment_B: NDArray[np.int64]
+    task: TaskSpec, first: Array, second: Array, label_B: Array, moment_B: NDArray[np.int64]
 ) -> float:
     """Of the weights not worse than the best by more than a standard error, the nearest to a half.
 
@@ -61,13 +65,13 @@ def steady_weight(
     """
     if len(np.unique(moment_B)) < 2:
         return 0.5
-    name, direction = primary_metric(kind)
-    sign = 1 if direction is Direction.MAX else -1
+    metric = primary_metric(task)
+    sign = 1 if metric.direction is Direction.MAX else -1
     drawn = {
-        weight: draw_metric(name, [blend(kind, first, second, weight)], label_B, moment_B)
+        weight: draw_metric(metric, [blend(task.kind, first, second, weight)], label_B, moment_B)
         for weight in WEIGHTS
     }
-    best = drawn[best_weight(kind, first, second, label_B)]
+    best = drawn[best_weight(task, first, second, label_B)]
 
     def is_level(other: Drawn) -> bool:
         lost = sign * (best.estimate - other.estimate)

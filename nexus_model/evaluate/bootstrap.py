@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BeforeValidator, Field
 
-from nexus_model.evaluate.metrics import Direction, direction_of, prepare
+from nexus_model.evaluate.metrics import Direction, Metric, as_metric, direction_of, prepare
 from nexus_model.evaluate.weighted import Array
 from nexus_model.schema import Record
 
@@ -90,7 +90,7 @@ class Drawn(NamedTuple):
 
 
 def draw_metric(
-    metric: str,
+    metric: Metric | str,
     by_run: Sequence[ArrayLike],
     label: ArrayLike,
     clusters: ArrayLike | None,
@@ -104,7 +104,7 @@ def draw_metric(
         ValueError: there are no predictions, or they are not finite.
     """
     if not len(by_run):
-        raise ValueError(f"{metric}: needs predictions of at least one training")
+        raise ValueError(f"{as_metric(metric).name}: needs predictions of at least one training")
     measures = [prepare(metric, prediction, label) for prediction in by_run]
     cluster = _cluster_of_row(clusters, len(np.asarray(label)))
 
@@ -113,7 +113,7 @@ def draw_metric(
 
     ones = np.ones((1, len(cluster)))
     return Drawn(
-        metric=metric,
+        metric=as_metric(metric).name,
         by_run=tuple(float(measure(ones)[0]) for measure in measures),
         on_draws=_over_draws(mean, cluster, draws, seed),
         rows=len(cluster),
@@ -122,7 +122,7 @@ def draw_metric(
 
 
 def interval(
-    metric: str,
+    metric: Metric | str,
     prediction: ArrayLike,
     label: ArrayLike,
     clusters: ArrayLike | None,
@@ -137,7 +137,7 @@ def interval(
 
 
 def paired_difference(
-    metric: str,
+    metric: Metric | str,
     a: ArrayLike,
     b: ArrayLike,
     label: ArrayLike,
@@ -154,7 +154,7 @@ def paired_difference(
 
 
 def mean_paired_difference(
-    metric: str,
+    metric: Metric | str,
     several_a: Sequence[ArrayLike],
     several_b: Sequence[ArrayLike],
     label: ArrayLike,

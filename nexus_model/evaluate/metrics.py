@@ -1,20 +1,22 @@
 """Metrics: pure functions of prediction and label, and which of them belong to which task.
 
-Predictions are ``float [n]`` (regression), the probability of class 1 ``[n]`` (binary) or
-probabilities ``[n, classes]`` (multiclass); labels are ``float [n]``, a class index for multiclass.
+Predictions are ``float [n]`` (regression), the probability of class 1 ``[n]`` (binary),
+probabilities ``[n, classes]`` (multiclass) or quantiles ``[n, levels]``, rising; labels are
+``float [n]``, a class index for multiclass. Metrics of quantiles need their levels, so a metric is
+asked of a task; a name alone stands for a metric that needs none.
 A metric that is not defined for its rows (AUROC of one class, R2 of one label value, anything of no
 rows) is nan, without a warning.
 """
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from nexus_model.evaluate import weighted
-from nexus_model.evaluate.weighted import Array, Maker, Measure
-from nexus_model.schema import TaskKind
+from nexus_model.evaluate.weighted import Array, LevelMaker, Maker, Measure
+from nexus_model.schema import TaskKind, TaskSpec
 
 
 class Direction(StrEnum):
@@ -25,10 +27,11 @@ class Direction(StrEnum):
 
 
 class Metric(NamedTuple):
-    """A metric's name and which way it is better."""
+    """A metric's name, which way it is better, and of quantiles the levels they are of."""
 
     name: str
     direction: Direction
+    levels: tuple[float, ...] = ()
 
 
 _MAKERS: dict[str, tuple[Maker, Direction]] = {
@@ -44,62 +47,96 @@ _MAKERS: dict[str, tuple[Maker, Direction]] = {
     "ece": (weighted.calibration_error, Direction.MIN),
 }
 
-_OF_KIND: dict[TaskKind, tuple[str, ...]] = {
-    TaskKind.REGRESSION: ("mae", "rmse", "r2"),
-    TaskKind.BINARY: ("auroc", "average_precision", "log_loss", "brier", "accuracy", "ece"),
-    TaskKind.MULTICLASS: ("log_loss", "accuracy", "balanced_accuracy", "brier", "ece"),
+_LEVEL_MAKERS: dict[str, tuple[LevelMaker, Direction]] = {
+    "pinball": (weighted.pinball_error, Direction.MIN),
+    "coverage_error": (weighted.coverage_gap, Direction.MIN),
+    "interval_width": (weighted.outermost_width, Direction.MIN),
+    "mae": (weighted.median_error, Direction.MIN),
 }
-MEASURED = tuple(_OF_KIND)
+CALIBRATION = ("ece", "coverage_error")
+MEDIAN = 0.5
 
 
-def metrics_of(kind: TaskKind) -> tuple[str, ...]:
-    """Names of the metrics reported for this kind of task, the primary one first.
+def metrics_of(task: TaskSpec) -> tuple[Metric, ...]:
+    """The metrics reported for a task, the primary one first.
 
-    >>> metrics_of(TaskKind.REGRESSION)
-    ('mae', 'rmse', 'r2')
+    Of quantiles: an interval has a width if there are two levels at least, and an absolute error
+    judges a median, so it is there if one of the levels is.
 
-    Raises:
-        ValueError: the kind has no metrics of its own, as quantiles have not.
+    >>> task = TaskSpec(name="spend", kind=TaskKind.REGRESSION, entity_table="shops")
+    >>> [metric.name for metric in metrics_of(task)]
+    ['mae', 'rmse', 'r2']
     """
-    if kind not in _OF_KIND:
-        raise ValueError(f"a task must be one of {[k.value for k in MEASURED]}, got {kind.value}")
-    return _OF_KIND[kind]
+    levels = task.quantiles
+    return tuple(Metric(name, direction_of(name), levels) for name in _names(task))
+
+
+def _names(task: TaskSpec) -> tuple[str, ...]:
+    match task.kind:
+        case TaskKind.REGRESSION:
+            return "mae", "rmse", "r2"
+        case TaskKind.QUANTILE:
+            width = ("interval_width",) * (len(task.quantiles) > 1)
+            return "pinball", "coverage_error", *width, *("mae",) * (MEDIAN in task.quantiles)
+        case TaskKind.BINARY:
+            return "auroc", "average_precision", "log_loss", "brier", "accuracy", "ece"
+        case TaskKind.MULTICLASS:
+            return "log_loss", "accuracy", "balanced_accuracy", "brier", "ece"
+        case _ as unreachable:
+            assert_never(unreachable)
 
 
 def direction_of(metric: str) -> Direction:
     """Which way the named metric is better."""
-    return _MAKERS[metric][1]
+    return (_MAKERS | _LEVEL_MAKERS)[metric][1]
 
 
-def primary_metric(kind: TaskKind) -> Metric:
+def primary_metric(task: TaskSpec) -> Metric:
     """The metric that chooses: of epochs, of baselines, of models.
 
-    >>> primary_metric(TaskKind.BINARY).name
+    >>> primary_metric(TaskSpec(name="again", kind=TaskKind.BINARY, entity_table="shops")).name
     'auroc'
     """
-    name = metrics_of(kind)[0]
-    return Metric(name, direction_of(name))
+    return metrics_of(task)[0]
 
 
-def prepare(metric: str, prediction: ArrayLike, label: ArrayLike) -> Measure:
-    """The named metric of these rows as a function of row weights ``[draws, rows]``.
+def as_metric(metric: Metric | str) -> Metric:
+    """A metric; a name stands for one that needs no levels.
+
+    Raises:
+        ValueError: there is no such metric, or it is one of quantiles and their levels are missing.
+    """
+    found = metric if isinstance(metric, Metric) else None
+    name = metric.name if isinstance(metric, Metric) else metric
+    if name not in (_LEVEL_MAKERS if found and found.levels else _MAKERS):
+        if name in _LEVEL_MAKERS:
+            raise ValueError(f"metric {name!r} needs the levels of its quantiles: ask metrics_of")
+        raise ValueError(f"metric must be one of {sorted(_MAKERS | _LEVEL_MAKERS)}, got {name!r}")
+    return found or Metric(name, direction_of(name))
+
+
+def prepare(metric: Metric | str, prediction: ArrayLike, label: ArrayLike) -> Measure:
+    """The metric of these rows as a function of row weights ``[draws, rows]``.
 
     Raises:
         ValueError: no such metric, lengths differ, or a value is nan or infinite.
     """
-    if metric not in _MAKERS:
-        raise ValueError(f"metric must be one of {sorted(_MAKERS)}, got {metric!r}")
+    name, _, levels = as_metric(metric)
     said = np.asarray(prediction, dtype=np.float64)
     happened = np.asarray(label, dtype=np.float64)
     if happened.ndim != 1 or len(said) != len(happened):
         raise ValueError(f"got predictions {said.shape} for labels {happened.shape}")
     if not (np.isfinite(said).all() and np.isfinite(happened).all()):
-        raise ValueError(f"{metric}: predictions and labels must be finite")
-    return _MAKERS[metric][0](said, happened)
+        raise ValueError(f"{name}: predictions and labels must be finite")
+    if not levels:
+        return _MAKERS[name][0](said, happened)
+    if said.shape != (len(happened), len(levels)):
+        raise ValueError(f"{name}: got predictions {said.shape} for {len(levels)} levels")
+    return _LEVEL_MAKERS[name][0](said, happened, np.array(levels))
 
 
-def measure(metric: str, prediction: ArrayLike, label: ArrayLike) -> float:
-    """The named metric of these rows."""
+def measure(metric: Metric | str, prediction: ArrayLike, label: ArrayLike) -> float:
+    """The metric of these rows."""
     rows: Array = np.ones((1, len(np.asarray(label))))
     return float(prepare(metric, prediction, label)(rows)[0])
 
@@ -162,10 +199,11 @@ def ece(prediction: ArrayLike, label: ArrayLike) -> float:
     return measure("ece", prediction, label)
 
 
-def score(kind: TaskKind, prediction: ArrayLike, label: ArrayLike) -> dict[str, float]:
-    """Every metric of this kind of task by name, the primary one first.
+def score(task: TaskSpec, prediction: ArrayLike, label: ArrayLike) -> dict[str, float]:
+    """Every metric of a task by name, the primary one first.
 
-    >>> score(TaskKind.REGRESSION, [1.0, 2.0], [1.0, 4.0])["mae"]
+    >>> task = TaskSpec(name="spend", kind=TaskKind.REGRESSION, entity_table="shops")
+    >>> score(task, [1.0, 2.0], [1.0, 4.0])["mae"]
     1.0
     """
-    return {name: measure(name, prediction, label) for name in metrics_of(kind)}
+    return {metric.name: measure(metric, prediction, label) for metric in metrics_of(task)}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Measure = Callable[[Array], Array]
 Maker = Callable[[Array, Array], Measure]
+LevelMaker = Callable[[Array, Array, Array], Measure]
 
 CALIBRATION_BINS = 10
 _SMALLEST = 1e-12
@@ -153,3 +154,45 @@ def calibration_error(prediction: Array, label: Array) -> Measure:
     place = np.clip((said * CALIBRATION_BINS).astype(np.intp), 0, CALIBRATION_BINS - 1)
     gap = np.eye(CALIBRATION_BINS)[place] * (said - happened)[:, None]
     return lambda weight: _ratio(np.abs(weight @ gap).sum(axis=1), weight.sum(axis=1))
+
+
+def pinball_error(prediction: Array, label: Array, levels: Array) -> Measure:
+    """Pinball loss of quantiles ``[rows, levels]``, the mean over the levels.
+
+    Koenker and Bassett 1978, "Regression quantiles".
+    """
+    missed = label[:, None] - prediction
+    return mean_of(np.maximum(levels * missed, (levels - 1) * missed).mean(axis=1))
+
+
+def is_held(prediction: Array, label: Array) -> Array:
+    """1 where the label lies between the outermost quantiles, or is at most the only one."""
+    held = label <= prediction[:, -1]
+    if prediction.shape[1] > 1:
+        held &= label >= prediction[:, 0]
+    return np.asarray(held, dtype=np.float64)
+
+
+def promised_share(levels: Array) -> float:
+    """The share of labels that ``is_held`` should find.
+
+    >>> promised_share(np.array([0.1, 0.5, 0.9])), promised_share(np.array([0.9]))
+    (0.8, 0.9)
+    """
+    return round(float(levels[-1] - levels[0] if len(levels) > 1 else levels[0]), 12)
+
+
+def coverage_gap(prediction: Array, label: Array, levels: Array) -> Measure:
+    """How far the share of labels that are held is from the one promised, either way."""
+    share, promised = mean_of(is_held(prediction, label)), promised_share(levels)
+    return lambda weight: np.abs(share(weight) - promised)
+
+
+def outermost_width(prediction: Array, label: Array, levels: Array) -> Measure:  # noqa: ARG001 - all makers are called alike
+    """Mean distance from the lowest quantile to the highest."""
+    return mean_of(prediction[:, -1] - prediction[:, 0])
+
+
+def median_error(prediction: Array, label: Array, levels: Array) -> Measure:
+    """Mean absolute error of the quantile nearest to the median."""
+    return absolute_error(prediction[:, int(np.abs(levels - 0.5).argmin())], label)

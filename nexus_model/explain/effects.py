@@ -81,7 +81,7 @@ def told(task: TaskSpec, found: Array, class_B: Array | None = None) -> Array:
     if found.ndim == 1:
         return found.astype(np.float64)
     if task.quantiles:
-        return found[:, len(task.quantiles) // 2].astype(np.float64)
+        return found[:, task.middle].astype(np.float64)
     likeliest_B = found.argmax(axis=1) if class_B is None else class_B
     return found[np.arange(len(found)), likeliest_B].astype(np.float64)
 

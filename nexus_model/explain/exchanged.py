@@ -1,7 +1,7 @@
 """Samples whose tables come from other samples: what permuting a table means between relations.
 
 B samples asked about, N rows of one table of all samples one after another, P parents of a row,
-R unique rows of a batch, C columns.
+R unique rows of a batch, C columns, Z numbers of a sentence's vector.
 
 Shuffling one column is easy; a table has several rows per sample, other tables point at it and it
 points at others. Here every sample owns a copy of its rows. A sample that takes a table from a
@@ -247,6 +247,7 @@ def _with_cell(rows: TableRows, every: TableRows, other_N: torch.Tensor, cell: i
         ("temporal_RCF", rows.temporal_RCF.shape[1]),
         ("categorical_RC", rows.categorical_RC.shape[1]),
         ("text_RCL", rows.text_RCL.shape[1]),
+        ("vectors_RCZ", rows.vectors_RCZ.shape[1]),
     ):
         if cell < count:
             changed = [name]

@@ -175,12 +175,15 @@ def _least(rows: _Rows, age_N: Array) -> Array:
 
 
 def newest_text(tokenizer: Tokenizer, tensors: TaskTensors, table: str, sample: int) -> str:
-    """The newest text of a sample along the table's nearest path, as far as it was kept; or ""."""
+    """The newest text of a sample along the table's nearest path, as far as it was kept; or "".
+
+    Of a text that a sentence model reads, its vector is kept and no word.
+    """
     fitted = tokenizer[table]
     for path, index in zip(tensors.paths, tensors.indexes, strict=True):
         row_N = index.rows_N[index.offsets_B[sample] : index.offsets_B[sample + 1]]
-        if path.table == table and len(row_N) and fitted.text:
-            column = fitted.text[0]
+        if path.table == table and len(row_N) and fitted.subword_columns:
+            column = fitted.subword_columns[0]
             ids = [int(i) for i in tensors.tables[table].text_RCL[row_N[-1], 0] if i > 0]
             cut = " ..." if len(ids) >= column.length else ""
             return column.subwords.decode(ids).strip() + cut

@@ -47,7 +47,7 @@ def score_of(task: TaskSpec, found: Tensor, class_B: Tensor | None = None) -> Te
         case TaskKind.REGRESSION:
             return found
         case TaskKind.QUANTILE:
-            return found[:, len(task.quantiles) // 2]
+            return found[:, task.middle]
         case TaskKind.BINARY:
             return torch.logit(found, eps=EDGE)
         case TaskKind.MULTICLASS:

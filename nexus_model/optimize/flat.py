@@ -2,7 +2,8 @@
 
 B samples, K rows of a sample (padded), R unique rows of a table, C columns, D width, F clock or
 age features, P paths, Q state tokens of all paths, M state tokens of one, N tokens of experts, E
-experts, J chosen ones, L sub-words. Rows are padded outside, so that no size depends on a value.
+experts, J chosen ones, L sub-words, Z numbers of a sentence's vector. Rows are padded outside, so
+that no size depends on a value.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,10 @@ from nexus_model.layers.experts.layer import MixtureOfExperts
 from nexus_model.model import NexusFormer
 from nexus_model.tokenize.batch import PathRows, RelBatch, TableRows
 
-_FIELDS = ("numerical_RC", "present_RC", "categorical_RC", "temporal_RCF", "text_RCL", "parents_RP")
+_FIELDS = (
+    "numerical_RC", "present_RC", "categorical_RC", "temporal_RCF", "text_RCL", "vectors_RCZ",
+    "parents_RP",
+)  # fmt: skip
 _PARTS = ("row_BK", "keep_BK", "age_BK")
 SAMPLES = "samples"
 

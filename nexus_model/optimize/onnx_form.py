@@ -111,7 +111,8 @@ def quantize_onnx(path: Path | str, to: Path | str) -> None:
             weight_type=quantisation.QuantType.QInt8,
             per_channel=True,
             nodes_to_exclude=kept + [f"{name}_MatMul" for name in kept],
-            extra_options={"MatMulConstBOnly": True},
+            # Behind a layer norm the quantiser cannot tell a type, and all of ours are of one.
+            extra_options={"MatMulConstBOnly": True, "DefaultTensorType": onnx.TensorProto.FLOAT},
         )
     finally:
         root.level = before

@@ -52,6 +52,37 @@ class TaskSpec(Record):
         return self
 
     @property
+    def middle(self) -> int:
+        """Which of the quantiles stands for all of them: the one nearest to the median.
+
+        Of two that are equally near, the upper one.
+        """
+        far = [round(abs(share - 0.5), 9) for share in self.quantiles]
+        return max(at for at, one in enumerate(far) if one == min(far))
+
+    @property
+    def output_columns(self) -> tuple[str, ...]:
+        """Columns beside ``prediction``, one an output; none where that says all.
+
+        >>> TaskSpec(name="t", kind="quantile", entity_table="e", quantiles=[0.5]).output_columns
+        ('quantile_0.5',)
+        """
+        match self.kind:
+            case TaskKind.MULTICLASS:
+                return tuple(f"probability_{name}" for name in self.classes)
+            case TaskKind.QUANTILE:
+                return tuple(f"quantile_{level:g}" for level in self.quantiles)
+            case TaskKind.REGRESSION | TaskKind.BINARY:
+                return ()
+            case _ as unreachable:
+                assert_never(unreachable)
+
+    @property
+    def answer_shape(self) -> tuple[int, ...]:
+        """Shape of a sample's prediction: a plain number, or one a class or quantile."""
+        return () if self.kind in {TaskKind.REGRESSION, TaskKind.BINARY} else (self.outputs,)
+
+    @property
     def outputs(self) -> int:
         """How many numbers the head gives per sample."""
         match self.kind:

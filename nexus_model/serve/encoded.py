@@ -18,6 +18,7 @@ from nexus_model.serve.visible import Linked, visible_rows
 from nexus_model.tokenize import columns
 from nexus_model.tokenize.batch import TaskTensors
 from nexus_model.tokenize.fit import encode_clock, encode_table
+from nexus_model.tokenize.sentences import SentenceReader
 from nexus_model.tokenize.statistics import Tokenizer
 from nexus_model.tokenize.table_tensors import TableTensors
 
@@ -34,12 +35,16 @@ class EncodedRows(NamedTuple):
 
 
 def encode_rows(
-    recipe: Recipe, tokenizer: Tokenizer, aligned: Mapping[str, AlignedRows]
+    recipe: Recipe,
+    tokenizer: Tokenizer,
+    aligned: Mapping[str, AlignedRows],
+    reader: SentenceReader | None = None,
 ) -> EncodedRows:
-    """What is the same for every sample.
+    """What is the same for every sample; ``reader`` gives texts their vectors, if any need one.
 
     Raises:
         DataError: a key that is referenced names several rows.
+        ConfigurationError: a text needs a vector and ``reader`` is not there, or is another.
     """
     database, dated = recipe.database, recipe.task.horizon_days is not None
     links = link_all(database, aligned)
@@ -52,6 +57,7 @@ def encode_rows(
             tokenizer[table.name],
             moments[table.name],
             parents[table.name],
+            reader,
         )
         for table in database.tables
     }

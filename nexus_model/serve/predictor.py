@@ -15,18 +15,25 @@ from nexus_model.artifact.model_file import NexusFlowModelArtifact
 from nexus_model.artifact.signature import PublicKey
 from nexus_model.optimize.int8 import dequantize_weights
 from nexus_model.schema import ConfigurationError, DataError, TaskKind
+from nexus_model.sentences.find_reader import TextModel, find_reader
 from nexus_model.serve.reading import Asked, Question, Read, read_questions
 from nexus_model.serve.staged import StagedDatabase
 from nexus_model.tokenize.batch import TaskTensors
+from nexus_model.tokenize.sentences import SentenceReader
 
 Cutoff = dt.datetime | dt.date | str | None
 
 
 class Predictor:
-    """A loaded model; ``predict`` follows the artifact's own recipe from raw frames."""
+    """A loaded model; ``predict`` follows the artifact's own recipe from raw frames.
 
-    def __init__(self, artifact: NexusFlowModelArtifact) -> None:
-        self.artifact = artifact
+    ``reader`` is the sentence model of its texts, if they were fitted with one.
+    """
+
+    def __init__(
+        self, artifact: NexusFlowModelArtifact, reader: SentenceReader | None = None
+    ) -> None:
+        self.artifact, self.reader = artifact, reader
         self.model = artifact.build()
         self.staged = StagedDatabase(artifact.recipe)
 
@@ -116,7 +123,7 @@ class Predictor:
             DataError: as ``read``; which request it is about is not said, so ask it alone.
             ValueError: there are several and they cannot be read together.
         """
-        return read_questions(self.staged, self.artifact.tokenizer, questions)
+        return read_questions(self.staged, self.artifact.tokenizer, questions, self.reader)
 
     def together(self, question: Question) -> Hashable | None:
         """Questions with the same value may be answered together; None is answered alone."""
@@ -181,18 +188,16 @@ class Predictor:
         task = self.artifact.recipe.task
         match task.kind:
             case TaskKind.REGRESSION | TaskKind.BINARY:
-                return keys.append_column("prediction", pa.array(found.astype(np.float64)))
+                said = pa.array(found.astype(np.float64))
             case TaskKind.QUANTILE:
-                middle = found[:, len(task.quantiles) // 2].astype(np.float64)
-                table = keys.append_column("prediction", pa.array(middle))
-                names = [f"quantile_{share:g}" for share in task.quantiles]
+                said = pa.array(found[:, task.middle].astype(np.float64))
             case TaskKind.MULTICLASS:
                 likeliest = [task.classes[index] for index in found.argmax(axis=1)]
-                table = keys.append_column("prediction", pa.array(likeliest, pa.string()))
-                names = [f"probability_{name}" for name in task.classes]
+                said = pa.array(likeliest, pa.string())
             case _ as unreachable:
                 assert_never(unreachable)
-        for index, name in enumerate(names):
+        table = keys.append_column("prediction", said)
+        for index, name in enumerate(task.output_columns):
             table = table.append_column(name, pa.array(found[:, index].astype(np.float64)))
         return table
 
@@ -202,15 +207,19 @@ def load_model(
     *,
     require_signature: PublicKey | None = None,
     key: EnvelopeKey | None = None,
+    text_model: TextModel | None = None,
 ) -> Predictor:
     """Open a ``.nxf`` file for prediction; INT8 weights are widened, nothing is executed.
 
     ``require_signature`` is the key the file must be signed with, ``key`` opens an encrypted one.
+    ``text_model`` is the folder of the sentence model its texts were fitted with, if they were; the
+    environment's ``NEXUSFLOW_TEXT_MODEL`` if unset.
 
     Raises:
         ArtifactError: the file is damaged, foreign, too new, not signed as required, or encrypted
             and the key is missing or another.
+        ConfigurationError: the sentence model is missing, or another.
     """
     artifact = NexusFlowModelArtifact.load(path, require_signature=require_signature, key=key)
     artifact.weights = dequantize_weights(artifact.weights)
-    return Predictor(artifact)
+    return Predictor(artifact, find_reader(artifact.tokenizer, text_model))

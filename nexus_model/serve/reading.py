@@ -19,6 +19,7 @@ from nexus_model.serve.encoded import encode_rows, samples_of
 from nexus_model.serve.linked import codes_of, match_keys, refuse_repeats
 from nexus_model.serve.staged import Given, StagedDatabase
 from nexus_model.tokenize.batch import TaskTensors
+from nexus_model.tokenize.sentences import SentenceReader
 from nexus_model.tokenize.statistics import Tokenizer
 
 Asked: TypeAlias = set[Any] | np.ndarray | None
@@ -49,13 +50,16 @@ class Read(NamedTuple):
 
 
 def read_questions(
-    staged: StagedDatabase, tokenizer: Tokenizer, questions: Sequence[Question]
+    staged: StagedDatabase,
+    tokenizer: Tokenizer,
+    questions: Sequence[Question],
+    reader: SentenceReader | None = None,
 ) -> Read:
     """The samples of several questions that give the same tables; each reads its own rows only.
 
     Raises:
         DataError: keys repeat, an entity is lost, or one asked about is not there.
-        ConfigurationError: a SQL model of the artifact fails.
+        ConfigurationError: a SQL model of the artifact fails, or texts lack their ``reader``.
     """
     recipe = staged.recipe
     entity = recipe.entity
@@ -75,7 +79,7 @@ def read_questions(
     ]
     times = SampleTimes(*(np.concatenate(moments) for moments in zip(*parts, strict=True)))
     starts = np.cumsum([0, *(len(part) for part in chosen)]).tolist()
-    encoded = encode_rows(recipe, tokenizer, aligned)
+    encoded = encode_rows(recipe, tokenizer, aligned, reader)
     tensors = samples_of(recipe, tokenizer, encoded, times)
     tensors = tensors._replace(absent=questions[0].given.absent)
     picked = [table.take(own_B) for table, own_B in zip(keys, chosen, strict=True)]

@@ -141,7 +141,8 @@ class Resident:
         refuse_repeats(entity.name, entity.primary_key, keys.columns, codes_of(keys.columns))
         aligned = self.predictor.staged.align([self._given], [until])
         [rows] = entity_rows(artifact.recipe, aligned[entity.name], [keys])
-        encoded = encode_rows(artifact.recipe, artifact.tokenizer, aligned)
+        reader = self.predictor.reader
+        encoded = encode_rows(artifact.recipe, artifact.tokenizer, aligned, reader)
         return _Kept(encoded, dict(zip(key_values(keys), rows.tolist(), strict=True)), until)
 
 

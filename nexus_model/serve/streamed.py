@@ -101,7 +101,9 @@ def chunk_tensors(con: Connection, predictor: Predictor, times: SampleTimes) -> 
         for place, key in enumerate(table.foreign_keys):
             above_RP[:, place] = positions(needed[key.references_table], above_RP[:, place])
         features, time_R = feature_table(con, table, own_R), times_of(con, table.name, own_R)
-        tables[table.name] = encode_table(features, table, tokenizer[table.name], time_R, above_RP)
+        tables[table.name] = encode_table(
+            features, table, tokenizer[table.name], time_R, above_RP, predictor.reader
+        )
     return TaskTensors(
         tables,
         recipe.parents,

@@ -1,7 +1,7 @@
 """RelBatch: the one form in which data reaches the model, and its only maker.
 
-B samples, R unique rows of a table, C columns, F features of a timestamp, L sub-words, P parents,
-N visible rows of all samples of a path one after another.
+B samples, R unique rows of a table, C columns, F features of a timestamp, L sub-words, Z numbers
+of a sentence's vector, P parents, N visible rows of all samples of a path one after another.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,6 +32,7 @@ class TableRows(NamedTuple):
     categorical_RC: Tensor
     temporal_RCF: Tensor
     text_RCL: Tensor
+    vectors_RCZ: Tensor
     parents_RP: Tensor
     ids_R: Tensor
 
@@ -154,6 +155,7 @@ def _table_rows(
         categorical_RC=torch.from_numpy(source.categorical_RC[ids_R].astype(np.int64)),
         temporal_RCF=torch.from_numpy(source.temporal_RCF[ids_R]),
         text_RCL=torch.from_numpy(source.text_RCL[ids_R].astype(np.int64)),
+        vectors_RCZ=torch.from_numpy(source.vectors_RCZ[ids_R]),
         parents_RP=torch.from_numpy(parents_RP),
         ids_R=torch.from_numpy(ids_R),
     )

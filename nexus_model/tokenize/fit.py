@@ -20,11 +20,18 @@ from nexus_model.align.paths import RelationPath
 from nexus_model.align.relate import quoted
 from nexus_model.schema import DatabaseSpec, SemanticType, TableSpec, TaskSpec
 from nexus_model.tokenize import columns
+from nexus_model.tokenize.sentences import (
+    SentenceReader,
+    checked_reader,
+    encode_sentences,
+    fit_sentences,
+)
 from nexus_model.tokenize.statistics import (
     LabelScale,
     NumericalScaling,
     TableTokenizer,
     TemporalColumn,
+    TextReading,
     Tokenizer,
 )
 from nexus_model.tokenize.table_tensors import TableTensors
@@ -121,8 +128,12 @@ def fit_table(
     time_R: Array,
     seen_R: Array,
     scaling: NumericalScaling = NumericalScaling.STANDARD,
+    reader: SentenceReader | None = None,
 ) -> TableTokenizer:
-    """Statistics of the rows in ``seen_R`` and of no other."""
+    """Statistics of the rows in ``seen_R`` and of no other.
+
+    Texts are read by ``reader``, or without one by sub-words that are fitted like the rest.
+    """
     fitted, origin = features.filter(pa.array(seen_R)), _origin(table, time_R)
     origin = origin[seen_R] if isinstance(origin, np.ndarray) else origin
     named = {
@@ -144,9 +155,13 @@ def fit_table(
             columns.fit_temporal(name, columns.years_from(columns.microseconds(column), origin))
             for name, column in named[SemanticType.TIMESTAMP]
         ),
-        text=tuple(columns.fit_text(name, column) for name, column in named[SemanticType.TEXT]),
+        text=tuple(_fit_text(name, column, reader) for name, column in named[SemanticType.TEXT]),
         parents=tuple(key.references_table for key in table.foreign_keys),
     )
+
+
+def _fit_text(name: str, column: columns.Column, reader: SentenceReader | None) -> TextReading:
+    return columns.fit_text(name, column) if reader is None else fit_sentences(name, reader)
 
 
 def encode_table(
@@ -155,8 +170,13 @@ def encode_table(
     fitted: TableTokenizer,
     time_R: Array,
     parents_RP: Array,
+    reader: SentenceReader | None = None,
 ) -> TableTensors:
-    """Every row of the table as numbers."""
+    """Every row of the table as numbers; ``reader`` gives texts their vectors, if any need one.
+
+    Raises:
+        ConfigurationError: a text needs a vector and ``reader`` is not there, or is another.
+    """
     count, origin = len(time_R), _origin(table, time_R)
     numerical = [
         columns.encode_numerical(columns.numbers(features[column.name]), column)
@@ -171,8 +191,17 @@ def encode_table(
     categorical = [
         columns.encode_categorical(features[column.name], column) for column in fitted.categorical
     ]
-    length = max((column.length for column in fitted.text), default=0)
-    text = [columns.encode_text(features[column.name], column, length) for column in fitted.text]
+    words = fitted.subword_columns
+    length = max((column.length for column in words), default=0)
+    text = [columns.encode_text(features[column.name], column, length) for column in words]
+    sentences = fitted.sentence_columns
+    width = max((column.width for column in sentences), default=0)
+    known = checked_reader((fitted,), reader)
+    vectors = (
+        [encode_sentences(features[column.name], column, known) for column in sentences]
+        if known is not None
+        else []
+    )
     return TableTensors(
         numerical_RC=_stacked([values for values, _ in numerical], (count, 0), np.float32),
         present_RC=_stacked([here for _, here in [*numerical, *temporal]], (count, 0), np.bool_),
@@ -181,6 +210,7 @@ def encode_table(
             [cells for cells, _ in temporal], (count, 0, columns.TEMPORAL_FEATURES), np.float32
         ),
         text_RCL=_stacked(text, (count, 0, length), np.int32),
+        vectors_RCZ=_stacked(vectors, (count, 0, width), np.float32),
         parents_RP=parents_RP,
         time_R=time_R,
     )

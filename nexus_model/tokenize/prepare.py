@@ -1,7 +1,8 @@
 """A recipe's aligned tables -> tokenizer and task tensors; in memory, or as a folder of files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 import duckdb
@@ -22,11 +23,15 @@ from nexus_model.tokenize.fit import (
     parent_rows,
     visible_rows,
 )
+from nexus_model.tokenize.sentences import SentenceReader
 from nexus_model.tokenize.statistics import NumericalScaling, TableTokenizer, Tokenizer
 from nexus_model.tokenize.table_tensors import TableTensors, open_tensors, write_tensors
 
 Connection: TypeAlias = duckdb.DuckDBPyConnection
 Array = np.ndarray
+# By table, what reads its texts.
+Readers: TypeAlias = Mapping[str, SentenceReader]
+NO_READERS: Readers = MappingProxyType({})
 
 
 class Labeled(NamedTuple):
@@ -52,8 +57,12 @@ def fit_tokenizer(
     label_B: Array,
     train_B: Array,
     scaling: NumericalScaling = NumericalScaling.STANDARD,
+    readers: Readers = NO_READERS,
 ) -> Tokenizer:
-    """Statistics of the rows that training samples see; ``train_B`` is a bool per sample."""
+    """Statistics of the rows that training samples see; ``train_B`` is a bool per sample.
+
+    ``readers`` read the texts of the tables they are given for, sub-words all others.
+    """
     database, dated = recipe.database, recipe.task.horizon_days is not None
     parents = {
         table.name: parent_rows(con, database, table, dated=dated) for table in database.tables
@@ -61,7 +70,12 @@ def fit_tokenizer(
     seen = visible_rows(parents, database, recipe.paths, indexes, train_B)
     fitted = tuple(
         fit_table(
-            feature_table(con, table), table, times_of(con, table.name), seen[table.name], scaling
+            feature_table(con, table),
+            table,
+            times_of(con, table.name),
+            seen[table.name],
+            scaling,
+            readers.get(table.name),
         )
         for table in database.tables
     )
@@ -85,9 +99,9 @@ def _tokenizer(
 
 
 def encode_database(
-    con: Connection, recipe: Recipe, tokenizer: Tokenizer
+    con: Connection, recipe: Recipe, tokenizer: Tokenizer, readers: Readers = NO_READERS
 ) -> dict[str, TableTensors]:
-    """Every table as tensors."""
+    """Every table as tensors; ``readers`` as the tokenizer was fitted with."""
     database, dated = recipe.database, recipe.task.horizon_days is not None
     return {
         table.name: encode_table(
@@ -96,6 +110,7 @@ def encode_database(
             tokenizer[table.name],
             times_of(con, table.name),
             parent_rows(con, database, table, dated=dated),
+            readers.get(table.name),
         )
         for table in database.tables
     }
@@ -108,13 +123,14 @@ def task_tensors(
     times: SampleTimes,
     indexes: Sequence[PathIndex],
     label_B: Array | None = None,
+    readers: Readers = NO_READERS,
 ) -> TaskTensors:
     """Everything a batch is built from; labels are NaN where they are not known."""
     stamps = entity_stamps(con, recipe.entity, times)
     clock_BF = encode_clock(tokenizer, stamps, times)
     unknown_B = np.full(len(times.entity_B), np.nan)
     return TaskTensors(
-        encode_database(con, recipe, tokenizer),
+        encode_database(con, recipe, tokenizer, readers),
         recipe.parents,
         recipe.paths,
         tuple(indexes),
@@ -131,6 +147,7 @@ def write_fitted(
     samples: Labeled,
     indexes: Sequence[PathIndex],
     scaling: NumericalScaling = NumericalScaling.STANDARD,
+    readers: Readers = NO_READERS,
 ) -> Tokenizer:
     """``fit_tokenizer`` and ``write_task`` of what it gives, one table in memory at a time.
 
@@ -144,8 +161,9 @@ def write_fitted(
     fitted = []
     for table in database.tables:
         features, time_R = feature_table(con, table), times_of(con, table.name)
-        fitted.append(fit_table(features, table, time_R, seen.pop(table.name), scaling))
-        tensors = encode_table(features, table, fitted[-1], time_R, parents.pop(table.name))
+        seen_R, reader = seen.pop(table.name), readers.get(table.name)
+        fitted.append(fit_table(features, table, time_R, seen_R, scaling, reader))
+        tensors = encode_table(features, table, fitted[-1], time_R, parents.pop(table.name), reader)
         write_tensors(folder / table.name, tensors)
     tokenizer = _tokenizer(con, recipe, samples, tuple(fitted))
     stamps = entity_stamps(con, recipe.entity, samples.times)

@@ -1,8 +1,9 @@
 """What the tokenizer learned, as data: one record per column, JSON in and out."""
 
 from enum import StrEnum
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from nexus_model.schema import Record
 from nexus_model.tokenize.subwords import Subwords
@@ -62,6 +63,27 @@ class TextColumn(Record):
         return self.subwords.size
 
 
+class SentenceColumn(Record):
+    """Vectors of ``width`` numbers, given by the sentence model whose files have this SHA-256."""
+
+    name: str
+    width: int = Field(gt=0)
+    model_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+def _how_read(column: Any) -> str:
+    if isinstance(column, dict):
+        return "sentences" if "model_sha256" in column else "subwords"
+    return "sentences" if isinstance(column, SentenceColumn) else "subwords"
+
+
+# How a text column is read; files that knew sub-words alone stay as they are.
+TextReading = Annotated[
+    Annotated[TextColumn, Tag("subwords")] | Annotated[SentenceColumn, Tag("sentences")],
+    Discriminator(_how_read),
+]
+
+
 class TableTokenizer(Record):
     """Everything needed to turn a table's rows into tensors."""
 
@@ -70,8 +92,25 @@ class TableTokenizer(Record):
     numerical: tuple[NumericalColumn, ...] = ()
     categorical: tuple[CategoricalColumn, ...] = ()
     temporal: tuple[TemporalColumn, ...] = ()
-    text: tuple[TextColumn, ...] = ()
+    text: tuple[TextReading, ...] = ()
     parents: tuple[str, ...] = Field((), description="referenced table of each foreign key")
+
+    @model_validator(mode="after")
+    def _texts_are_read_alike(self) -> Self:
+        models = {(column.model_sha256, column.width) for column in self.sentence_columns}
+        if len(models) > 1 or (models and self.subword_columns):
+            raise ValueError(f"all texts of table {self.table} must be read in one way")
+        return self
+
+    @property
+    def subword_columns(self) -> tuple[TextColumn, ...]:
+        """Texts that are sub-words: all of the table's, or none."""
+        return tuple(column for column in self.text if isinstance(column, TextColumn))
+
+    @property
+    def sentence_columns(self) -> tuple[SentenceColumn, ...]:
+        """Texts that are vectors of a sentence model: all of the table's, or none."""
+        return tuple(column for column in self.text if isinstance(column, SentenceColumn))
 
 
 class LabelScale(Record):

@@ -1,6 +1,7 @@
 """TableTensors: one table as columns of numbers, in memory or memory-mapped from a folder.
 
-R rows, C columns, F features of a timestamp, L sub-words, P parents (foreign keys).
+R rows, C columns, F features of a timestamp, L sub-words, Z numbers of a sentence's vector, P
+parents (foreign keys).
 """
 
 import hashlib
@@ -17,6 +18,7 @@ class TableTensors(NamedTuple):
 
     ``numerical_RC`` float32, ``present_RC`` bool (numerical, then temporal columns),
     ``categorical_RC`` int32, ``temporal_RCF`` float32, ``text_RCL`` int32,
+    ``vectors_RCZ`` float32, all 0 where there is no text,
     ``parents_RP`` int64 row of each parent that is not later than the row, else -1,
     ``time_R`` int64 microseconds (the largest integer where there is none).
     """
@@ -26,6 +28,7 @@ class TableTensors(NamedTuple):
     categorical_RC: Array
     temporal_RCF: Array
     text_RCL: Array
+    vectors_RCZ: Array
     parents_RP: Array
     time_R: Array
 

@@ -7,6 +7,7 @@ neural networks?"): what is near the input is general, the head is not and stays
 """
 
 from collections.abc import Mapping
+from typing import assert_never
 
 import torch
 from torch import Tensor
@@ -14,7 +15,14 @@ from torch import Tensor
 from nexus_model.encode.table_encoder import part_name
 from nexus_model.model import ALSO_HEADS, NexusFormer
 from nexus_model.tokenize.columns import FIRST_ID
-from nexus_model.tokenize.statistics import TableTokenizer, Tokenizer
+from nexus_model.tokenize.statistics import (
+    SentenceColumn,
+    TableTokenizer,
+    TextColumn,
+    TextReading,
+    Tokenizer,
+)
+from nexus_model.tokenize.subwords import Subwords
 
 _HEADS = ("head.", ALSO_HEADS)
 
@@ -26,7 +34,7 @@ def carry_weights(
 
     ``fitted`` and ``origin`` are the tokenizers of the two. A weight is copied where name and shape
     agree; vectors of a table's categories where both know the value. Left as they are: the heads,
-    and cells of tables whose columns or sub-words differ.
+    cells of tables whose columns differ, and those of texts whose sub-words or sentence model do.
     """
     theirs = {table.table: table for table in origin.tables}
     own, carried = model.state_dict(), []
@@ -64,9 +72,20 @@ def _unlike(fitted: Tokenizer, theirs: Mapping[str, TableTokenizer]) -> list[str
         found.append(_categories(table.table))
         if other is None or _names(table) != _names(other):
             found.append(_cells(table.table))
-        elif [column.subwords for column in table.text] != [c.subwords for c in other.text]:
-            found.append(f"{_cells(table.table)}text.")
+        elif [_read_by(column) for column in table.text] != [_read_by(c) for c in other.text]:
+            found += [f"{_cells(table.table)}text.", f"{_cells(table.table)}sentences."]
     return found
+
+
+def _read_by(column: TextReading) -> Subwords | str:
+    """What gives a text's numbers their meaning: sub-words, or a sentence model's digest."""
+    match column:
+        case TextColumn():
+            return column.subwords
+        case SentenceColumn():
+            return column.model_sha256
+        case _ as unreachable:
+            assert_never(unreachable)
 
 
 def _carry_categories(

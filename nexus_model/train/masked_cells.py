@@ -1,6 +1,7 @@
 """Pretraining without labels: cells are hidden, and each row's vector must tell what they were.
 
-B samples, R rows, C columns, L sub-words. After Devlin et al. 2019 (BERT), section 3.1, on cells.
+B samples, R rows, C columns, L sub-words, Z numbers of a sentence's vector. After Devlin et al.
+2019 (BERT), section 3.1, on cells.
 DIFFERS: a hidden cell looks like a missing one, which the model must cope with anyway; no cell is
 replaced by another's value. Texts are hidden, but not predicted.
 """
@@ -133,13 +134,15 @@ def _hide(
 ) -> HiddenRows:
     number_RC = number_RC & rows.present_RC
     id_RC = id_RC & (rows.categorical_RC >= FIRST_ID)
+    words_RC, sentences_RC = text_RC.split([rows.text_RCL.shape[1], rows.vectors_RCZ.shape[1]], 1)
     values_RC = torch.cat([rows.numerical_RC, rows.temporal_RCF[..., 0]], dim=1)
     hidden = rows._replace(
         numerical_RC=rows.numerical_RC.masked_fill(number_RC[:, :numbers], 0.0),
         temporal_RCF=rows.temporal_RCF.masked_fill(number_RC[:, numbers:, None], 0.0),
         present_RC=rows.present_RC & ~number_RC,
         categorical_RC=rows.categorical_RC.masked_fill(id_RC, MISSING),
-        text_RCL=rows.text_RCL.masked_fill(text_RC[..., None], 0),
+        text_RCL=rows.text_RCL.masked_fill(words_RC[..., None], 0),
+        vectors_RCZ=rows.vectors_RCZ.masked_fill(sentences_RC[..., None], 0.0),
     )
     return HiddenRows(hidden, CellTargets(values_RC, number_RC, rows.categorical_RC, id_RC))
 

@@ -17,6 +17,9 @@ def predict(
     chunk: Annotated[
         int | None, typer.Option(min=1, help="so many entities at a time, in bounded memory")
     ] = None,
+    text_model: Annotated[
+        Path | None, typer.Option(help="sentence model of its texts; else NEXUSFLOW_TEXT_MODEL")
+    ] = None,
 ) -> Answer:
     """Predict from raw tables with a .nxf file alone; one row per entity, in input order.
 
@@ -29,9 +32,9 @@ def predict(
     from nexus_pipeline.predict_files import predict_chunks, predict_flagged
 
     if chunk is not None:
-        rows = predict_chunks(model, data, cutoff, output, chunk)
+        rows = predict_chunks(model, data, cutoff, output, chunk, text_model)
         return Answer({"rows": rows, "file": str(output)}, (f"{rows} predictions in {output}",))
-    rows, flagged, listed = predict_flagged(model, data, cutoff, output)
+    rows, flagged, listed = predict_flagged(model, data, cutoff, output, text_model)
     facts = {"rows": rows, "file": str(output), "flagged_rows": flagged}
     told = [f"{rows} predictions in {output}"]
     if listed is not None:

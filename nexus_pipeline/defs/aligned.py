@@ -242,6 +242,11 @@ def _index(project: ProjectConfig, sql: SqlProject, task: str) -> Making:
         stored = index_task(project, found, contracts, sql.texts, room.store)
         return Made(stored, {"rows": stored.rows})
 
+    from nexus_pipeline.steps.plan import task_config
+
+    # The recipe says them, though neither samples nor row numbers follow from them.
+    told = project.target or task_config(project, task)
+    outputs = told.model_dump(mode="json", include={"kind", "classes", "quantiles"})
     return Making(
         key=_key(project, f"index_{task}"),
         tasks=wanted_by(project, task),
@@ -253,6 +258,7 @@ def _index(project: ProjectConfig, sql: SqlProject, task: str) -> Making:
             "alignment": project.alignment.model_dump(mode="json"),
             "max_rows": {dataset.table: dataset.max_rows for dataset in project.datasets},
             "sql": sql.texts,
+            "outputs": outputs,
         },
         make=make,
     )

@@ -36,7 +36,7 @@ class Workshop(NamedTuple):
 
 def home(project: ProjectConfig) -> Path:
     """Where Dagster, MLflow and logs keep their own state: ``.nexus`` unless NEXUS_HOME says."""
-    return Path(os.environ.get("NEXUS_HOME") or project.root / ".nexus").resolve()
+    return project.home
 
 
 def default_resources(project: ProjectConfig) -> dict[str, dg.ConfigurableResource]:  # type: ignore[type-arg]

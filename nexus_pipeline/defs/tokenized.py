@@ -7,12 +7,15 @@ from nexus_pipeline.defs.making import Doing, Made, Making
 from nexus_pipeline.defs.resources import Workshop
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps.plan import also_asked, also_weight, wanted_by
+from nexus_pipeline.steps.text_model import text_model_version, text_settings
 
 CODE = (
     "nexus_model/tokenize",
+    "nexus_model/sentences",
     "nexus_model/schema",
     "nexus_pipeline/steps/tokenize_task.py",
     "nexus_pipeline/steps/also_task.py",
+    "nexus_pipeline/steps/text_model.py",
 )
 
 
@@ -53,8 +56,13 @@ def _tensors(project: ProjectConfig, task: str) -> Making:
             *(f"{name}/aligned/samples_{other}" for other in also if project.tasks),
         ),
         code=CODE,
-        config={**project.tokenization.model_dump(mode="json"), **weighed},
+        config={
+            **project.tokenization.model_dump(mode="json"),
+            **weighed,
+            **text_settings(project),
+        },
         make=make,
+        also=lambda _: text_model_version(project),
     )
 
 

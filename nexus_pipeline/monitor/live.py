@@ -68,16 +68,15 @@ def _of_day(
         return
     label_B = np.array([labels[keys[at]] for at in asked_B])
     said_B = predicted(recipe.task, table)[asked_B]
-    found = interval(primary_metric(recipe.task.kind).name, said_B, label_B, None)
+    found = interval(primary_metric(recipe.task), said_B, label_B, None)
     if np.isfinite(found.estimate):
         yield LiveMetric(day=day, champion=_champion(folder), found=found)
 
 
 def predicted(task: TaskSpec, table: pa.Table) -> Array:
-    """Predictions of a batch as metrics take them: numbers, or probabilities by class."""
-    if task.classes[2:]:
-        names = [f"probability_{name}" for name in task.classes]
-        return np.column_stack([table[name].to_numpy() for name in names])
+    """Predictions of a batch as metrics take them: numbers, probabilities by class or quantiles."""
+    if task.output_columns:
+        return np.column_stack([table[name].to_numpy() for name in task.output_columns])
     return np.asarray(table["prediction"].to_numpy(), dtype=np.float64)
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from nexus_model.align.recipe import Recipe
 from nexus_model.align.relate import quoted
-from nexus_model.schema import TaskSpec
+from nexus_model.schema import TaskKind, TaskSpec
 from nexus_pipeline.monitor.compare import compare_column, compare_tables
 from nexus_pipeline.monitor.design import Groups, as_groups
 from nexus_pipeline.monitor.distances import Array
@@ -77,14 +77,14 @@ def _moments(then: Said, now: Said) -> tuple[Groups, ...]:
 
 
 def as_predictions(task: TaskSpec, found: Array) -> Array:
-    """Predictions as they are compared: numbers, or the name of the likeliest class."""
+    """Predictions as they are compared: numbers, the middle quantile, or the likeliest class."""
     if found.ndim == 1:
         return np.asarray(found, dtype=np.float64)
     names = np.empty(len(found), dtype=object)
-    if task.classes[2:]:
+    if task.kind is TaskKind.MULTICLASS:
         names[:] = [task.classes[index] for index in found.argmax(axis=1)]
         return names
-    return np.asarray(found[:, found.shape[1] // 2], dtype=np.float64)
+    return np.asarray(found[:, task.middle], dtype=np.float64)
 
 
 def as_labels(task: TaskSpec, found: pa.Table) -> Said:

@@ -43,6 +43,7 @@ from nexus_pipeline.steps.evaluation import read_evaluation
 from nexus_pipeline.steps.records import Records, fingerprint
 from nexus_pipeline.steps.registry import fetch_artifact
 from nexus_pipeline.steps.stored import Stored, relative
+from nexus_pipeline.steps.text_model import text_model_place
 from nexus_pipeline.steps.tokenize_task import open_tensors_of, read_labels, read_splits
 from nexus_pipeline.steps.train_task import THREADS
 from nexus_pipeline.storage import Store
@@ -116,7 +117,8 @@ def load_champion(project: ProjectConfig, task: str, uri: str) -> Champion | Non
         return None
     version = str(found.version)
     with tempfile.TemporaryDirectory(prefix="nexus-monitor-") as place:
-        predictor = load_model(fetch_artifact(name, version, uri, Path(place)))
+        fetched = fetch_artifact(name, version, uri, Path(place))
+        predictor = load_model(fetched, text_model=text_model_place(project))
     return Champion(version, found.tags["artifact_sha256"], predictor)
 
 
@@ -205,9 +207,7 @@ def _tested(
     splits, label_B = read_splits(task.name, store), read_labels(task.name, store)
     asked_B = splits[Split.TEST]
     found = predict_samples(champion.predictor.model, tensors, asked_B, task, tokenizer.label)
-    metric = interval(
-        primary_metric(task.kind).name, found, label_B[asked_B], splits.clusters_B[asked_B]
-    )
+    metric = interval(primary_metric(task), found, label_B[asked_B], splits.clusters_B[asked_B])
     moments = None if recipe.grid is None else tensors.times.cutoff_B[asked_B].astype(str)
     return Said(as_predictions(task, found), moments), metric
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from nexus_model.align.recipe import RawColumn, RawTable, Recipe
 from nexus_model.artifact.model_file import NexusFlowModelArtifact
-from nexus_model.schema import TableSpec
+from nexus_model.schema import TableSpec, TaskKind
 from nexus_model.tokenize.statistics import Tokenizer
 from nexus_pipeline.serving.problems import ErrorBody
 from nexus_pipeline.serving.wire import ARROW_TYPE, JSON_TYPE
@@ -168,13 +168,17 @@ def openapi(artifact: NexusFlowModelArtifact, *, has_token: bool) -> dict[str, A
 
 def _answer_schema(artifact: NexusFlowModelArtifact) -> dict[str, Any]:
     task = artifact.recipe.task
-    value = {"type": "string", "enum": list(task.classes)} if task.classes[2:] else None
+    named = task.kind is TaskKind.MULTICLASS
+    value = {"type": "string", "enum": list(task.classes)} if named else {"type": "number"}
+    outputs: dict[str, Any] = {"type": "object", "description": "probabilities, or quantiles"}
+    if task.output_columns:
+        outputs["properties"] = {name: {"type": "number"} for name in task.output_columns}
     prediction = {
         "type": "object",
         "properties": {
             "key": {"type": "object"},
-            "prediction": value or {"type": "number"},
-            "outputs": {"type": "object", "description": "probabilities, or quantiles"},
+            "prediction": value,
+            "outputs": outputs,
             "flags": {"type": "array", "items": {"type": "string"}},
         },
         "required": ["key", "prediction", "flags"],

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from nexus_model.artifact.archive import open_archive
 from nexus_model.artifact.model_file import NexusFlowModelArtifact
 from nexus_model.schema import ArtifactError, ConfigurationError, NexusError, Record
+from nexus_model.sentences.find_reader import TextModel
 from nexus_model.serve.predictor import Predictor, load_model
 from nexus_pipeline.steps.registry import fetch_artifact
 
@@ -71,8 +72,8 @@ class ModelSource(Protocol):
 class FileSource:
     """One ``.nxf`` file; replacing it gives a new version, named by its hash."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, text_model: TextModel | None = None) -> None:
+        self.path, self.text_model = path, text_model
 
     def newest(self) -> str:
         try:
@@ -82,14 +83,14 @@ class FileSource:
         return f"{found.st_mtime_ns}-{found.st_size}-{found.st_ino}"
 
     def load(self, version: str) -> Loaded:  # noqa: ARG002 - whatever the file holds now
-        return loaded(self.path)
+        return loaded(self.path, text_model=self.text_model)
 
 
 class RegisteredSource:
     """The version of a registered model that the alias names."""
 
-    def __init__(self, name: str, uri: str) -> None:
-        self.name, self.uri = name, uri
+    def __init__(self, name: str, uri: str, text_model: TextModel | None = None) -> None:
+        self.name, self.uri, self.text_model = name, uri, text_model
 
     def newest(self) -> str:
         from mlflow import MlflowClient
@@ -104,16 +105,18 @@ class RegisteredSource:
 
     def load(self, version: str) -> Loaded:
         with tempfile.TemporaryDirectory(prefix="nexus-serve-") as folder:
-            return loaded(fetch_artifact(self.name, version, self.uri, Path(folder)), version)
+            path = fetch_artifact(self.name, version, self.uri, Path(folder))
+            return loaded(path, version, self.text_model)
 
 
-def loaded(path: Path, version: str | None = None) -> Loaded:
+def loaded(path: Path, version: str | None = None, text_model: TextModel | None = None) -> Loaded:
     """A file's model, checked and warmed.
 
     Raises:
         ArtifactError: the file is damaged, foreign or too new.
+        ConfigurationError: the sentence model of its texts is missing, or another.
     """
-    predictor = load_model(path)
+    predictor = load_model(path, text_model=text_model)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     manifest = open_archive(path).manifest.model_dump(mode="json")

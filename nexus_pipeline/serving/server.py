@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from nexus_model.schema import ConfigurationError, NexusError
+from nexus_model.sentences.find_reader import TextModel
 from nexus_pipeline.serving.app import Service, create_app
 from nexus_pipeline.serving.live_model import FileSource, LiveModel, ModelSource, RegisteredSource
 from nexus_pipeline.serving.lookup import Lookup
@@ -17,7 +18,12 @@ from nexus_pipeline.storage import Store
 TRACKING = "MLFLOW_TRACKING_URI"
 
 
-def source_of(model: Path | None, registered: str | None, uri: str | None) -> ModelSource:
+def source_of(
+    model: Path | None,
+    registered: str | None,
+    uri: str | None,
+    text_model: TextModel | None = None,
+) -> ModelSource:
     """Where the model comes from: exactly one of a file and a registered name.
 
     Raises:
@@ -26,14 +32,14 @@ def source_of(model: Path | None, registered: str | None, uri: str | None) -> Mo
     if (model is None) == (registered is None):
         raise ConfigurationError("give either --model FILE.nxf or --registered NAME")
     if model is not None:
-        return FileSource(model)
+        return FileSource(model, text_model)
     if uri is None:
         raise ConfigurationError(f"set {TRACKING}, or --project whose registry holds the model")
     # Read when the package is imported, so it must be said before.
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["DO_NOT_TRACK"] = "true"
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
-    return RegisteredSource(str(registered), uri)
+    return RegisteredSource(str(registered), uri, text_model)
 
 
 def serve(

@@ -95,6 +95,10 @@ class DatasetConfig(Record):
     categorical_columns: Names = Field((), description="said here, not inferred")
     numerical_columns: Names = Field((), description="said here, not inferred")
     text_columns: Names = Field((), description="said here, not inferred")
+    sentence_vectors: bool = Field(
+        default=True,
+        description="false: sub-words read its texts, whatever text_model says",
+    )
     timestamp_columns: Names = Field((), description="said here, not inferred")
     ignore_columns: Names = Field((), description="the model does not read them")
     on_orphan: OrphanPolicy = Field(

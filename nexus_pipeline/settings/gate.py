@@ -28,6 +28,6 @@ class GateConfig(Record):
         None,
         gt=0,
         le=1,
-        description="the largest expected calibration error of probabilities; not looked at if "
-        "unset",
+        description="the largest expected calibration error of probabilities, or coverage error of "
+        "quantiles; not looked at if unset",
     )

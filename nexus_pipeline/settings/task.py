@@ -1,6 +1,7 @@
 """What a project's model is to predict: a column of a table, or what happens after a cutoff."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -14,13 +15,44 @@ AlsoWeight = Annotated[
     Field(gt=0, description="of the loss of each label of also_predict, the task's own being 1"),
 ]
 
+Quantiles = Annotated[
+    tuple[float, ...],
+    Field(
+        description="of kind quantile: shares of labels that lie below each number predicted, "
+        "rising; 0.1, 0.5, 0.9 if unset"
+    ),
+]
+USUAL_QUANTILES = (0.1, 0.5, 0.9)
+
+
+def asked_quantiles(kind: TaskKind | None, said: tuple[float, ...]) -> tuple[float, ...]:
+    """The quantiles of a task of this kind, the usual ones if none are said.
+
+    Raises:
+        ValueError: another kind has some, or they do not rise between 0 and 1, or two are one in
+            the name of a column.
+    """
+    if kind is not TaskKind.QUANTILE:
+        if said:
+            told = "kind is not said" if kind is None else f"not to kind {kind}"
+            raise ValueError(f"quantiles belong to kind quantile; {told}")
+        return ()
+    if not all(low < high for low, high in pairwise((0.0, *said, 1.0))):
+        raise ValueError(f"quantiles must rise between 0 and 1, got {list(said)}")
+    if len({f"{level:g}" for level in said}) != len(said):
+        raise ValueError(f"quantiles must differ in their first six digits, got {list(said)}")
+    return said or USUAL_QUANTILES
+
 
 class TargetConfig(Record):
     """A static task: the label is a column of one table."""
 
     target_table: str
     target_column: str
-    kind: TaskKind | None = Field(None, description="inferred from the labels if unset")
+    kind: TaskKind | None = Field(
+        None, description="inferred from the labels if unset; never inferred to be quantile"
+    )
+    quantiles: Quantiles = ()
     also_predict: Names = Field(
         (),
         description="other columns of the table that training learns to tell beside the target; "
@@ -38,6 +70,11 @@ class TargetConfig(Record):
         labels = (self.target_column, *self.also_predict)
         if len(set(labels)) != len(labels):
             raise ValueError(f"also_predict must name other columns, each once, got {labels[1:]}")
+        return self
+
+    @model_validator(mode="after")
+    def _quantiles_belong(self) -> Self:
+        asked_quantiles(self.kind, self.quantiles)
         return self
 
 
@@ -60,6 +97,7 @@ class TaskConfig(Record):
     classes: Names = Field(
         (), description="of a multiclass task: names of the labels 0, 1, 2, ... in that order"
     )
+    quantiles: Quantiles = ()
     regimes: tuple[Regime, ...] = Field(
         (Regime.SEED_TIME,),
         min_length=1,
@@ -94,6 +132,11 @@ class TaskConfig(Record):
             )
         if self.kind is not TaskKind.MULTICLASS and self.classes:
             raise ValueError(f"classes belong to a multiclass task, not to kind {self.kind}")
+        return self
+
+    @model_validator(mode="after")
+    def _quantiles_belong(self) -> Self:
+        asked_quantiles(self.kind, self.quantiles)
         return self
 
     @property

@@ -71,7 +71,7 @@ def ablate_task(
     tensors, _ = open_tensors_of(project, task)
     validation_B = splits[Split.VALIDATION]
     label_B, clusters_B = tensors.label_B[validation_B], splits.clusters_B[validation_B]
-    metric = primary_metric(read_recipe(project, task).task.kind)
+    metric = primary_metric(read_recipe(project, task).task)
     found: dict[str, list[np.ndarray]] = {}
     rows = []
 
@@ -86,7 +86,7 @@ def ablate_task(
             told.append(_trained(project, task, store, upstream, variant, seed, log, pretrained))
         predictions = [np.load(at, allow_pickle=False) for at, _ in told]
         found[variant.name] = predictions
-        scores = tuple(float(measure(metric.name, p, label_B)) for p in predictions)
+        scores = tuple(float(measure(metric, p, label_B)) for p in predictions)
         base = found[variant.against]
         rows.append(
             Ablated(
@@ -96,7 +96,7 @@ def ablate_task(
                 scores=scores,
                 difference=None
                 if variant.name == DEFAULT
-                else mean_paired_difference(metric.name, predictions, base, label_B, clusters_B),
+                else mean_paired_difference(metric, predictions, base, label_B, clusters_B),
                 seconds=sum(float(facts["seconds"]) for _, facts in told),
                 parameters=int(told[0][1]["parameters"]),
             )

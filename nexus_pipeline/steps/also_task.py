@@ -122,9 +122,9 @@ def also_scores(
 
     found = {}
     for own in tensors.also:
-        metric = primary_metric(own.goal.task.kind).name
+        metric = primary_metric(own.goal.task)
         known_B = validation_B[np.isfinite(own.label_B[validation_B])]
         prediction_B = predict_also(model, tensors, known_B, own.goal)
         score = measure(metric, prediction_B, own.label_B[known_B])
-        found[f"validation_{metric}/{own.goal.task.name}"] = score
+        found[f"validation_{metric.name}/{own.goal.task.name}"] = score
     return {name: score for name, score in found.items() if np.isfinite(score)}

@@ -25,7 +25,9 @@ from nexus_pipeline.steps.boosting import Fitted, boost, encode
 Array = NDArray[np.float64]
 
 _BOOSTED = ("lightgbm_entity", "lightgbm_aggregates")
-_NO_HISTORY = "entity_last and entity_mean need closed label windows, which this task has not"
+_NO_HISTORY = "%s need closed label windows, which this task has not"
+_OF_ENTITY = "entity_last and entity_mean"
+_QUANTILES_OF_ENTITY = "entity_last and entity_quantiles"
 
 
 @dataclass(frozen=True)
@@ -92,14 +94,34 @@ def run_baselines(
     """
     boosting = partial(boost, seeds=range(seed, seed + runs), refit=refit)
     asked = _ask(con, database, task)
-    work = {"majority_or_mean": _constant}
-    if asked.has_history:
-        work |= {"entity_last": _entity_last, "entity_mean": _entity_mean}
+    work = _plain_quantiles(asked) if task.kind is TaskKind.QUANTILE else _plain(asked)
     work |= {
         "lightgbm_entity": partial(_boosted, entity_features, boosting),
         "lightgbm_aggregates": partial(_boosted, aggregate_features, boosting),
     }
     return [_timed(name, one, asked) for name, one in work.items()]
+
+
+def _plain(asked: Asked) -> dict[str, Callable[[Asked], tuple[Array, str]]]:
+    """Baselines without a model."""
+    if asked.has_history:
+        return {
+            "majority_or_mean": _constant,
+            "entity_last": _entity_last,
+            "entity_mean": _entity_mean,
+        }
+    return {"majority_or_mean": _constant}
+
+
+def _plain_quantiles(asked: Asked) -> dict[str, Callable[[Asked], tuple[Array, str]]]:
+    """Of a quantile task: none of them crosses, each being quantiles of one set of numbers."""
+    if asked.has_history:
+        return {
+            "training_quantiles": _training_quantiles,
+            "entity_last": _last_and_change,
+            "entity_quantiles": _entity_quantiles,
+        }
+    return {"training_quantiles": _training_quantiles}
 
 
 def _timed(name: str, work: Callable[[Asked], tuple[Array, str]], asked: Asked) -> Baseline:
@@ -128,12 +150,16 @@ def _ask(con: duckdb.DuckDBPyConnection, database: DatabaseSpec, task: TaskSpec)
 
 
 def _constant(asked: Asked) -> tuple[Array, str]:
-    rows, note = len(asked.label), "" if asked.has_history else f"; {_NO_HISTORY}"
+    rows, note = len(asked.label), _without_history(asked, _OF_ENTITY)
     if asked.task.kind is TaskKind.REGRESSION:
         value, told = _middle(asked)
         return np.full(rows, value), f"training {told}, the better on validation{note}"
     prediction = _as_prediction(np.tile(_prior(asked), (rows, 1)), asked.task)
     return prediction, f"training class shares{note}"
+
+
+def _without_history(asked: Asked, baselines: str) -> str:
+    return "" if asked.has_history else f"; {_NO_HISTORY % baselines}"
 
 
 def _middle(asked: Asked) -> tuple[float, str]:
@@ -163,7 +189,9 @@ def _as_prediction(shares: Array, task: TaskSpec) -> Array:
 
 
 def _closed_windows(asked: Asked) -> dict[str, Array]:
-    """For each sample its last closed label, how many are closed, their sum and class counts."""
+    """For each sample its last closed label, how many are closed, their sum, class
+    counts and quantiles.
+    """
     con, database, task = asked.con, asked.database, asked.task
     history = database[history_name(task)]
     keys = [key.references_table for key in history.foreign_keys]
@@ -171,6 +199,10 @@ def _closed_windows(asked: Asked) -> dict[str, Array]:
     label = f"try_cast({quoted(history.columns[0].name)} as double)"
     running = {"n": "count(*)", "total": "sum(label)"}
     running |= {f"class_{k:g}": f"count(*) filter (label = {k})" for k in asked.classes}
+    running |= {
+        f"quantile_{at}": f"quantile_cont(label, {level})"
+        for at, level in enumerate(task.quantiles)
+    }
     made = ", ".join(f"{value} over known as {name}" for name, value in running.items())
     table = con.sql(f"""
     with closed as (
@@ -219,6 +251,33 @@ def _entity_mean(asked: Asked) -> tuple[Array, str]:
     return _as_prediction(shares, asked.task), note
 
 
+def _training_quantiles(asked: Asked) -> tuple[Array, str]:
+    found = np.quantile(asked.label[asked.train], asked.task.quantiles)
+    note = f"quantiles of training labels{_without_history(asked, _QUANTILES_OF_ENTITY)}"
+    return np.tile(found, (len(asked.label), 1)), note
+
+
+def _last_and_change(asked: Asked) -> tuple[Array, str]:
+    """The last label, and quantiles of how far training labels were from theirs."""
+    last, (usual, _) = _closed_windows(asked)["last"], _training_quantiles(asked)
+    known = asked.train & np.isfinite(last)
+    if not known.any():
+        return usual, "no training sample has a last label: quantiles of training labels"
+    change = np.quantile((asked.label - last)[known], asked.task.quantiles)
+    found = np.where(np.isnan(last)[:, None], usual, last[:, None] + change)
+    return found, "quantiles of training changes; without history: of training labels"
+
+
+def _entity_quantiles(asked: Asked) -> tuple[Array, str]:
+    """An entity with fewer labels than there are quantiles gets those of training labels."""
+    closed, levels = _closed_windows(asked), asked.task.quantiles
+    own = np.column_stack([closed[f"quantile_{at}"] for at in range(len(levels))])
+    enough = np.nan_to_num(closed["n"]) >= len(levels)
+    usual, _ = _training_quantiles(asked)
+    note = f"with fewer than {len(levels)} closed labels: quantiles of training labels"
+    return np.where(enough[:, None], own, usual), note
+
+
 def _boosted(
     features_of: Callable[[duckdb.DuckDBPyConnection, DatabaseSpec, TaskSpec], pa.Table],
     boosting: Callable[..., Fitted],
@@ -227,6 +286,8 @@ def _boosted(
     features = features_of(asked.con, asked.database, asked.task)
     matrix = encode(features, asked.train)
     fitted = boosting(matrix, asked.label, asked.split, asked.task)
-    config = ", ".join(f"{key} {value:g}" for key, value in fitted.config.items())
+    config = "; ".join(
+        ", ".join(f"{key} {value:g}" for key, value in one.items()) for one in fitted.configs
+    )
     trees = "/".join(str(count) for count in fitted.trees)
     return fitted.by_seed, f"{features.num_columns} features, {trees} trees, {config}"

@@ -1,5 +1,9 @@
 """LightGBM as a strong opponent: a small grid chosen by validation, refitted, several seeds.
 
+Quantiles are one model a level, each chosen by the pinball loss of its level. Such models may
+cross, so what they say of a row is sorted (Chernozhukov, Fernandez-Val and Galichon 2010, "Quantile
+and probability curves without crossing"): their pinball loss is not the worse for it.
+
 Validation rows get the prediction of a model that has not seen their labels, test rows that of one
 fitted on training and validation rows together. Training rows get what the first says of them.
 """
@@ -7,7 +11,7 @@ fitted on training and validation rows together. Training rows get what the firs
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, assert_never
 
 import numpy as np
 import pyarrow as pa
@@ -75,11 +79,14 @@ class Matrix(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """Predictions of every sample by seed ``[seeds, samples, ...]``, and how they were made."""
+    """Predictions of every sample by seed ``[seeds, samples, ...]``, and how they were made.
+
+    Of quantiles there are trees and a configuration for each level.
+    """
 
     by_seed: Array
     trees: tuple[int, ...]
-    config: dict[str, float]
+    configs: tuple[dict[str, float], ...]
 
     @property
     def prediction(self) -> Array:
@@ -181,35 +188,52 @@ def boost(
     if not seeds:
         raise ValueError("boost needs at least one seed")
     rows = Rows(matrix, label, splits == "train", splits == "validation", splits == "refit")
+    test = splits == "test" if refit else np.zeros(len(splits), dtype=bool)
+    if task.kind is not TaskKind.QUANTILE:
+        return _boost(rows, test, task, seeds)
+    levels = [
+        _boost(rows, test, task.model_copy(update={"quantiles": (level,)}), seeds)
+        for level in task.quantiles
+    ]
+    return Fitted(
+        by_seed=np.sort(np.stack([found.by_seed for found in levels], axis=-1), axis=-1),
+        trees=tuple(trees for found in levels for trees in found.trees),
+        configs=tuple(config for found in levels for config in found.configs),
+    )
+
+
+def _boost(rows: Rows, refitted: Mask, task: TaskSpec, seeds: Sequence[int]) -> Fitted:
+    """One output, or the probabilities of all classes; ``refitted`` rows get what a refit says."""
+    matrix, label = rows.matrix, rows.label
     if not rows.validation.any():
         blind = [_parameters(task, label, GRID[0], seed) for seed in seeds]
         said = np.stack(
             [_predict(_grow(rows, one, BLIND_TREES), matrix, BLIND_TREES) for one in blind]
         )
-        return Fitted(said, (BLIND_TREES,) * len(seeds), GRID[0])
+        return Fitted(said, (BLIND_TREES,) * len(seeds), (GRID[0],))
     config, first = _choose(rows, task, seeds[0])
-    predictions, trees, test = [], [], splits == "test"
+    predictions, trees = [], []
     for seed in seeds:
         parameters = _parameters(task, label[rows.validation], config, seed)
         stopped = first if seed == seeds[0] else _stop_early(rows, parameters)
         own = stopped.prediction.copy()
-        if refit:
-            refitted = _grow(rows.together, parameters, stopped.trees)
-            own[test] = _predict(refitted, matrix, stopped.trees)[test]
+        if refitted.any():
+            model = _grow(rows.together, parameters, stopped.trees)
+            own[refitted] = _predict(model, matrix, stopped.trees)[refitted]
         predictions.append(own)
         trees.append(stopped.trees)
-    return Fitted(np.stack(predictions), tuple(trees), config)
+    return Fitted(np.stack(predictions), tuple(trees), (config,))
 
 
 def _choose(rows: Rows, task: TaskSpec, seed: int) -> tuple[dict[str, float], Stopped]:
     """The configuration with the best primary metric on validation, and its fit."""
-    name, direction = primary_metric(task.kind)
-    label = rows.label[rows.validation]
+    metric, label = primary_metric(task), rows.label[rows.validation]
     best: tuple[float, dict[str, float], Stopped] | None = None
     for config in GRID:
         found = _stop_early(rows, _parameters(task, label, config, seed))
-        score = measure(name, found.prediction[rows.validation], label)
-        loss = score if direction is Direction.MIN else -score
+        said = found.prediction[rows.validation]
+        score = measure(metric, said[:, None] if metric.levels else said, label)
+        loss = score if metric.direction is Direction.MIN else -score
         # Not defined on validation (one class): the first configuration stands.
         if best is None or loss < best[0]:
             best = loss, config, found
@@ -224,11 +248,16 @@ def _parameters(
     match task.kind:
         case TaskKind.REGRESSION:
             chosen: dict[str, Any] = {"objective": "regression_l1", "metric": "l1"}
+        case TaskKind.QUANTILE:
+            (level,) = task.quantiles
+            chosen = {"objective": "quantile", "alpha": level, "metric": "quantile"}
         case TaskKind.BINARY:
             chosen = {"objective": "binary", "metric": "auc" if both else "binary_logloss"}
         case TaskKind.MULTICLASS:
             chosen = {"objective": "multiclass", "num_class": len(task.classes)}
             chosen["metric"] = "multi_logloss"
+        case _ as unreachable:
+            assert_never(unreachable)
     return {**_ALWAYS, **chosen, **config, "seed": seed}
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from nexus_model.align.samples import Split
 from nexus_model.evaluate.blend import blend, steady_weight
 from nexus_model.evaluate.bootstrap import Drawn, Interval, PairedDifference, draw_metric
-from nexus_model.evaluate.metrics import measure, primary_metric
-from nexus_model.schema import Record, TaskKind
+from nexus_model.evaluate.metrics import Metric, measure, primary_metric
+from nexus_model.schema import Record, TaskKind, TaskSpec
 from nexus_pipeline.progress import ProgressLog
 from nexus_pipeline.project import ProjectConfig, ensemble_of
 from nexus_pipeline.steps.align import folder_hash, read_recipe
@@ -83,24 +83,24 @@ def ensemble_task(
         )
     runs = {baseline.name: baseline.by_run for baseline in found}
     costs = {b.name: (b.seconds, b.cpu_seconds) for b in found}
-    kind = recipe.task.kind
+    asked = recipe.task
     runs[MODEL] = np.stack([member.prediction for member in members])
     averaged_B = _averaged(runs[MODEL])
     boosted_B = runs[OPPONENT].mean(axis=0)
-    weight = _weight(kind, averaged_B, boosted_B, label_B, splits)
+    weight = _weight(asked, averaged_B, boosted_B, label_B, splits)
     runs[AVERAGED] = averaged_B[None]
-    runs[STACK] = blend(kind, averaged_B, boosted_B, weight)[None]
+    runs[STACK] = blend(asked.kind, averaged_B, boosted_B, weight)[None]
     spent = np.sum([(m.training.seconds, m.training.cpu_seconds) for m in members], axis=0)
     costs |= {MODEL: tuple(spent / len(members)), AVERAGED: tuple(spent)}
     costs[STACK] = tuple(spent + costs[OPPONENT])
     for name, by_run in runs.items():
         np.save(folder / f"{name}.npy", by_run, allow_pickle=False)
-    metric = primary_metric(kind).name
+    metric = primary_metric(asked)
     ensemble = Ensemble(
         project=project.project_name,
         task=task,
-        kind=kind,
-        metric=metric,
+        kind=asked.kind,
+        metric=metric.name,
         weight=weight,
         trainings=tuple(member.training for member in members),
         scores=tuple(_scored(metric, runs, costs, label_B, splits)),
@@ -113,7 +113,9 @@ def ensemble_task(
         location=relative(folder, project.root),
         sha256=folder_hash(folder),
         rows=len(label_B),
-        facts={f"test_{metric}/{score.name}": score.test.estimate for score in ensemble.scores},
+        facts={
+            f"test_{metric.name}/{score.name}": score.test.estimate for score in ensemble.scores
+        },
     ), text
 
 
@@ -138,12 +140,16 @@ def _members(
 
 
 def _weight(
-    kind: TaskKind, model_B: np.ndarray, boosted_B: np.ndarray, label_B: np.ndarray, splits: Splits
+    asked: TaskSpec,
+    model_B: np.ndarray,
+    boosted_B: np.ndarray,
+    label_B: np.ndarray,
+    splits: Splits,
 ) -> float:
     """The model's in the stack, chosen on validation samples."""
     asked_B = splits[Split.VALIDATION]
     moments_B = splits.moments_B[asked_B]
-    return steady_weight(kind, model_B[asked_B], boosted_B[asked_B], label_B[asked_B], moments_B)
+    return steady_weight(asked, model_B[asked_B], boosted_B[asked_B], label_B[asked_B], moments_B)
 
 
 def _averaged(by_run: np.ndarray) -> np.ndarray:
@@ -154,7 +160,7 @@ def _averaged(by_run: np.ndarray) -> np.ndarray:
 
 
 def _scored(
-    metric: str,
+    metric: Metric,
     runs: Mapping[str, np.ndarray],
     costs: Mapping[str, tuple[float, float]],
     label_B: np.ndarray,

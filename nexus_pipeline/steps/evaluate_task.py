@@ -15,6 +15,7 @@ from nexus_pipeline.steps.evaluation import MODEL, Evaluation, evaluation_folder
 from nexus_pipeline.steps.optimize_task import FULL, artifact_folder, read_size_report
 from nexus_pipeline.steps.records import fingerprint
 from nexus_pipeline.steps.stored import Stored, aligned_view, relative
+from nexus_pipeline.steps.text_model import text_model_place
 from nexus_pipeline.steps.tokenize_task import open_tensors_of, read_labels, read_splits
 from nexus_pipeline.steps.train_task import THREADS, judged_predictions, read_curve
 from nexus_pipeline.storage import Store
@@ -82,6 +83,7 @@ def evaluate_task(
     import torch
 
     from nexus_model.apply import predict_samples
+    from nexus_model.evaluate.metrics import primary_metric
     from nexus_model.explain.outcome import Asked
     from nexus_model.serve.predictor import load_model
     from nexus_pipeline.steps.explain_task import TaskModel, segments_of
@@ -92,7 +94,8 @@ def evaluate_task(
     torch.set_num_threads(THREADS)
     recipe, splits = read_recipe(project, task), read_splits(task, store)
     tensors, tokenizer = open_tensors_of(project, task)
-    predictor = load_model(artifact_folder(project, task) / FULL)
+    file = artifact_folder(project, task) / FULL
+    predictor = load_model(file, text_model=text_model_place(project))
     every_B = np.arange(len(splits.split_B))
     own = predict_samples(predictor.model, tensors, every_B, recipe.task, tokenizer.label)
     own[splits[Split.VALIDATION]] = judged_predictions(project, task)
@@ -116,7 +119,8 @@ def evaluate_task(
     folder = evaluation_folder(project, task)
     page = write_report(folder, report)
     card = write_card(folder, artifact_folder(project, task) / FULL, project.card)
-    scores = slice_scores(report.metric, own, rows[0], segments, within_B=splits[Split.VALIDATION])
+    metric = primary_metric(recipe.task)
+    scores = slice_scores(metric, own, rows[0], segments, within_B=splits[Split.VALIDATION])
     evaluation = _summary(project, task, report, commit, scores)
     (folder / "evaluation.json").write_text(evaluation.model_dump_json(indent=1), encoding="utf-8")
     facts = {
@@ -203,11 +207,12 @@ def _summary(
     slices: dict[str, float],
 ) -> Evaluation:
     from nexus_model.artifact.archive import read_archive
+    from nexus_model.evaluate.metrics import CALIBRATION
 
     artifact = read_archive(artifact_folder(project, task) / FULL)
     raw = artifact.json("lineage.json").get("raw", {})
     own = next(model for model in report.models if model.name == MODEL)
-    error = next((found.estimate for found in own.validation if found.metric == "ece"), None)
+    error = next((found.estimate for found in own.validation if found.metric in CALIBRATION), None)
     return Evaluation(
         slices=slices,
         calibration_error=error,

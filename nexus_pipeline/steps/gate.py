@@ -9,7 +9,13 @@ from nexus_model.schema import Record
 from nexus_pipeline.settings.gate import GateConfig
 from nexus_pipeline.steps.evaluation import MODEL, Evaluation
 
-ENTITY_BASELINES = ("majority_or_mean", "entity_last", "entity_mean")
+ENTITY_BASELINES = (
+    "majority_or_mean",
+    "training_quantiles",
+    "entity_last",
+    "entity_mean",
+    "entity_quantiles",
+)
 
 
 class Gate(Record):

@@ -102,8 +102,8 @@ def _train(room: _Room, task: str, epochs: int | None) -> Member:
 
     torch.set_num_threads(THREADS)
     wall, cpu = time.perf_counter(), time.process_time()
-    outputs = (room.recipe.task.outputs,) if room.recipe.task.outputs > 1 else ()
-    prediction = np.full((len(room.splits.split_B), *outputs), np.nan)
+    shape = (len(room.splits.split_B), *room.recipe.task.answer_shape)
+    prediction = np.full(shape, np.nan)
     score = None
     if epochs is None:
         model, epochs, score = _judged(room, beginning(room.project, task, room.log))

@@ -13,6 +13,7 @@ from nexus_pipeline.settings.card import CardConfig
 
 if TYPE_CHECKING:
     from nexus_model.artifact.model_file import NexusFlowModelArtifact
+    from nexus_model.evaluate.metrics import Metric
     from nexus_pipeline.steps.report_record import EvaluationReport
 
 CARD, CARD_FILE = "card", "card.md"
@@ -197,7 +198,9 @@ def write_card(folder: Path, artifact: Path, said: CardConfig | None) -> str:
     return text
 
 
-def stored_card(said: CardConfig | None, metric: str, judged: Any, labels: Any) -> dict[str, Any]:
+def stored_card(
+    said: CardConfig | None, metric: "Metric | str", judged: Any, labels: Any
+) -> dict[str, Any]:
     """What the artifact's metrics hold for its card; nothing if the project has none."""
     from nexus_model.evaluate.bootstrap import interval
 

@@ -89,7 +89,7 @@ def goal_of(recipe: Recipe, tokenizer: Tokenizer, also: Sequence[AlsoLabel] = ()
 
     Further labels are learned beside it, and not judged.
     """
-    is_high = primary_metric(recipe.task.kind).direction is Direction.MAX
+    is_high = primary_metric(recipe.task).direction is Direction.MAX
     return Goal(
         task=recipe.task,
         scale=tokenizer.label,

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_model.align.samples import Split
 from nexus_model.evaluate.metrics import measure, primary_metric
-from nexus_model.schema import TaskKind
+from nexus_model.schema import TaskSpec
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps.align import read_recipe
 from nexus_pipeline.steps.stored import Fact, Stored, relative
+from nexus_pipeline.steps.text_model import text_model_place
 from nexus_pipeline.steps.tokenize_task import open_tensors_of, read_splits
 from nexus_pipeline.steps.train_task import THREADS, judged_predictions, model_folder, read_curve
 from nexus_pipeline.storage import Store
@@ -45,7 +46,7 @@ def optimize_task(
     weights = load_file(trained / "weights.safetensors")
     folder = artifact_folder(project, task)
     folder.mkdir(parents=True, exist_ok=True)
-    metrics = trained_metrics(project, task, recipe.task.kind)
+    metrics = trained_metrics(project, task, recipe.task)
     metrics |= _card(project, task, store)
     for left in folder.glob(".*.unfinished"):  # by a process that was killed
         left.unlink()
@@ -72,11 +73,11 @@ def optimize_task(
     )
 
 
-def trained_metrics(project: ProjectConfig, task: str, kind: TaskKind) -> dict[str, Any]:
+def trained_metrics(project: ProjectConfig, task: str, asked: TaskSpec) -> dict[str, Any]:
     """The validation score the weights were kept for, and where it comes from."""
     best = [report for report in read_curve(project, task) if report["best"]][-1]
     return {
-        "metric": primary_metric(kind).name,
+        "metric": primary_metric(asked).name,
         "split": Split.VALIDATION.value,
         "score": best["score"],
         "epoch": best["epoch"],
@@ -90,7 +91,7 @@ def _card(project: ProjectConfig, task: str, store: Store) -> dict[str, Any]:
     from nexus_pipeline.steps.model_card import stored_card
     from nexus_pipeline.steps.tokenize_task import read_labels
 
-    metric = primary_metric(read_recipe(project, task).task.kind).name
+    metric = primary_metric(read_recipe(project, task).task)
     held_B = read_splits(task, store)[Split.VALIDATION]
     judged = judged_predictions(project, task)
     return stored_card(project.card, metric, judged, read_labels(task, store)[held_B])
@@ -107,9 +108,10 @@ def measure_artifacts(
     recipe, splits = read_recipe(project, task), read_splits(task, store)
     tensors, tokenizer = open_tensors_of(project, task)
     chosen_B = splits[Split.VALIDATION]
-    metric = primary_metric(recipe.task.kind).name
+    metric = primary_metric(recipe.task)
     files = [artifact_folder(project, task) / name for name in (FULL, SMALL)]
-    models = [load_model(path).model for path in files]
+    place = text_model_place(project)
+    models = [load_model(path, text_model=place).model for path in files]
 
     def predict(which: int, rows_B: "np.ndarray") -> "np.ndarray":
         return predict_samples(models[which], tensors, rows_B, recipe.task, tokenizer.label)
@@ -119,7 +121,7 @@ def measure_artifacts(
         files=(files[0], files[1]),
         states=states,
         predictions=(predict(0, chosen_B), predict(1, chosen_B)),
-        metric=metric,
+        metric=metric.name,
         score=lambda found: measure(metric, found, tensors.label_B[chosen_B]),
         latency=(
             measure_latency(lambda: predict(0, one_B), calls=LATENCY_CALLS),

@@ -25,7 +25,7 @@ from nexus_model.schema import (
     TaskSpec,
 )
 from nexus_pipeline.project import ProjectConfig
-from nexus_pipeline.settings.task import TaskConfig
+from nexus_pipeline.settings.task import TaskConfig, asked_quantiles
 from nexus_pipeline.steps.column_types import ColumnRole, infer_columns, semantic_overrides
 from nexus_pipeline.steps.contracts import Contract
 from nexus_pipeline.storage.tables import table_columns
@@ -126,22 +126,28 @@ def static_task(con: duckdb.DuckDBPyConnection, project: ProjectConfig) -> TaskS
     """The task of a static project; kind and classes are read from the labels.
 
     Raises:
-        DataError: there are no labels, or they are all the same.
+        DataError: there are no labels, they are all the same, or not the numbers they should be.
     """
     target = project.target
     if target is None:
         raise ConfigurationError("the project file has no target")
-    task = column_task(con, target.target_table, target.target_column, target.kind)
+    task = column_task(
+        con, target.target_table, target.target_column, target.kind, target.quantiles
+    )
     return task.model_copy(update={"name": project.task_names[0]})
 
 
 def column_task(
-    con: duckdb.DuckDBPyConnection, table: str, column: str, said: TaskKind | None = None
+    con: duckdb.DuckDBPyConnection,
+    table: str,
+    column: str,
+    said: TaskKind | None = None,
+    quantiles: tuple[float, ...] = (),
 ) -> TaskSpec:
     """The task of telling a column of ``aligned.<table>``, named after it.
 
     Raises:
-        DataError: there are no labels, or they are all the same.
+        DataError: there are no labels, they are all the same, or not the numbers they should be.
     """
     text = f"cast({_quoted(column)} as varchar)"
     found = con.sql(
@@ -159,12 +165,25 @@ def column_task(
             column=column,
             example=found[2][0],
         )
+    if kind.is_number and not numeric:
+        (bad,) = con.sql(
+            f"select count(*), min({text}) from aligned.{_quoted(table)} "
+            f"where {_quoted(column)} is not null and try_cast({text} as double) is null"
+        ).fetchall()
+        raise DataError(
+            f"is declared {kind} but has labels that are no numbers",
+            table=table,
+            column=column,
+            rows=bad[0],
+            example=bad[1],
+        )
     return TaskSpec(
         name=column,
         kind=kind,
         entity_table=table,
         target_column=column,
-        classes=() if kind is TaskKind.REGRESSION else tuple(value for value, _ in found),
+        classes=() if kind.is_number else tuple(value for value, _ in found),
+        quantiles=asked_quantiles(kind, quantiles),
     )
 
 
@@ -184,6 +203,7 @@ def temporal_task(project: ProjectConfig, task: str) -> TaskSpec:
         entity_table=config.entity_table,
         horizon_days=config.horizon_days,
         classes=config.classes,
+        quantiles=asked_quantiles(config.kind, config.quantiles),
     )
 
 

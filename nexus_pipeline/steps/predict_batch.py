@@ -20,6 +20,7 @@ from nexus_pipeline.steps.stream_predictions import (
     with_flags,
     write_streamed,
 )
+from nexus_pipeline.steps.text_model import text_model_place
 from nexus_pipeline.storage import Store
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def predict_batch(
     else:
         with tempfile.TemporaryDirectory(prefix="nexus-batch-") as place:
             name = model_name(project, task)
-            predictor = load_model(fetch_artifact(name, champion, uri, Path(place)))
+            fetched = fetch_artifact(name, champion, uri, Path(place))
+            predictor = load_model(fetched, text_model=text_model_place(project))
         recipe = predictor.artifact.recipe
         moment = dt.datetime.fromisoformat(day) if day else latest_moment(recipe, store)
         rows = _write(project, predictor, store, moment, folder / PREDICTIONS)

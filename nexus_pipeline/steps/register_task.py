@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nexus_model.schema import Record, TaskSpec
+from nexus_model.schema import Record, TaskKind, TaskSpec
 from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps.align import read_recipe
 from nexus_pipeline.steps.champion import AUDIT_HEAD, CHALLENGER, CHAMPION, model_name
@@ -17,6 +17,7 @@ from nexus_pipeline.steps.optimize_task import FULL, artifact_folder
 from nexus_pipeline.steps.predict_batch import latest_moment
 from nexus_pipeline.steps.serve_task import raw_frames, written
 from nexus_pipeline.steps.stored import Stored
+from nexus_pipeline.steps.text_model import text_model_said
 from nexus_pipeline.storage import Store
 from nexus_pipeline.tracking import tracking_at
 
@@ -61,7 +62,13 @@ def register_task(project: ProjectConfig, task: str, store: Store, at: Registeri
     at.note("registering", {"model": name, **about})
     moment = latest_moment(recipe, store)
     cutoff = {"cutoff": "" if moment is None else moment.isoformat()}
-    with tracking_at(at.uri), mlflow.start_run(run_id=at.run_id), _without_hints():
+    with (
+        tracking_at(at.uri),
+        mlflow.start_run(run_id=at.run_id),
+        _without_hints(),
+        # MLflow loads what it logs, to try the example.
+        text_model_said(project),
+    ):
         logged = mlflow.pyfunc.log_model(
             name="model",
             python_model=str(Path(__file__).parents[1] / "served_model.py"),
@@ -148,7 +155,8 @@ def signature(task: TaskSpec, keys: tuple[str, ...], frames: dict[str, "pa.Table
         ColSpec(DataType.long if str(entity.field(key).type).startswith("int") else text, key)
         for key in keys
     ]
-    outputs.append(ColSpec(text if task.classes[2:] else number, "prediction"))
+    outputs.append(ColSpec(text if task.kind is TaskKind.MULTICLASS else number, "prediction"))
+    outputs += [ColSpec(number, name) for name in task.output_columns]
     parameters = [ParamSpec("cutoff", text, "")]
     return ModelSignature(
         inputs=Schema([ColSpec(text, "table"), ColSpec(text, "records")]),

@@ -6,7 +6,7 @@ bootstrap draws of whole cutoffs. ``metrics.json`` holds every number the page s
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from nexus_model.evaluate.bootstrap import interval, paired_difference
 from nexus_model.evaluate.calibration import Platt, ResidualTable, Temperature, reliability
 from nexus_model.evaluate.metrics import Direction, ece, metrics_of, primary_metric
+from nexus_model.evaluate.quantiles import LevelShifts, shares_below
+from nexus_model.evaluate.weighted import is_held, promised_share
 from nexus_model.schema import TaskKind, TaskSpec
 from nexus_pipeline.steps.report_facts import Slice
 from nexus_pipeline.steps.report_page import render_page
@@ -25,8 +27,10 @@ from nexus_pipeline.steps.report_record import (
     Calibration,
     Comparison,
     Cost,
+    Coverage,
     CurvePoint,
     EvaluationReport,
+    LevelShare,
     ModelResult,
     Residuals,
     SplitFacts,
@@ -77,9 +81,7 @@ def evaluate_predictions(
             raise ValueError(f"{name}: {len(prediction)} predictions for {len(rows.label)} samples")
     names = [MODEL, *(name for name in said if name != MODEL)]
     models = tuple(rows.result(name, said[name], (costs or {}).get(name)) for name in names)
-    metric = primary_metric(task.kind)
-    regression = task.kind is TaskKind.REGRESSION
-    fitted = rows.has("validation") and rows.has("test")
+    metric = primary_metric(task)
     best = _best(models[1:], metric.direction)
     return EvaluationReport(
         task=task,
@@ -89,8 +91,7 @@ def evaluate_predictions(
         best_baseline=best,
         comparisons=tuple(rows.comparison(said[MODEL], name, said[name]) for name in names[1:]),
         splits=tuple(rows.facts(split) for split in SPLITS),
-        calibration=rows.calibration(said[MODEL]) if fitted and not regression else None,
-        residuals=rows.residuals(said[MODEL]) if fitted and regression else None,
+        **rows.held_to_account(said[MODEL]),
         background=background or Background(),
         **rows.pictures({name: said[name] for name in (MODEL, best) if name is not None}),
     )
@@ -139,8 +140,7 @@ class _Rows:
         clusters: ArrayLike | None,
         draws: int,
     ) -> None:
-        self.kind, self.metric, self.draws = task.kind, primary_metric(task.kind).name, draws
-        self.classes = task.classes
+        self.task, self.metric, self.draws = task, primary_metric(task), draws
         self.label = np.asarray(labels, dtype=np.float64)
         self.split: NDArray[np.str_] = np.asarray(splits, dtype=np.str_)
         self.cluster = None if clusters is None else np.asarray(clusters)
@@ -166,7 +166,7 @@ class _Rows:
                     self.clusters_of(split),
                     draws=self.draws,
                 )
-                for metric in metrics_of(self.kind)
+                for metric in metrics_of(self.task)
             )
             for split in ("validation", "test")
         }
@@ -198,8 +198,45 @@ class _Rows:
             label_mean=float(label.mean()) if len(label) else float("nan"),
         )
 
+    def held_to_account(self, said: NDArray[np.float64]) -> dict[str, Any]:
+        """Whether what is said happens as often as said: by the kind of task."""
+        none: dict[str, Any] = {"calibration": None, "residuals": None}
+        if not (self.has("validation") and self.has("test")):
+            return none
+        match self.task.kind:
+            case TaskKind.BINARY | TaskKind.MULTICLASS:
+                return none | {"calibration": self.calibration(said)}
+            case TaskKind.REGRESSION:
+                return none | {"residuals": self.residuals(said)}
+            case TaskKind.QUANTILE:
+                return none | {"coverage": self.coverage(said)}
+            case _ as unreachable:
+                assert_never(unreachable)
+
+    def coverage(self, said: NDArray[np.float64]) -> Coverage:
+        levels = self.task.quantiles
+        held_out = (self.of("validation", said), self.of("validation", self.label))
+        correction = LevelShifts.fit(*held_out, levels)
+        before, label = self.of("test", said), self.of("test", self.label)
+        after = correction.apply(before)
+        below, corrected = (shares_below(quantiles, label) for quantiles in (before, after))
+        widths = [float((q[:, -1] - q[:, 0]).mean()) for q in (before, after)]
+        several = len(levels) > 1
+        return Coverage(
+            levels=tuple(
+                LevelShare(level=level, below=share, corrected_below=shifted)
+                for level, share, shifted in zip(levels, below, corrected, strict=True)
+            ),
+            correction=correction,
+            promised=promised_share(np.array(levels)),
+            held=float(is_held(before, label).mean()),
+            corrected_held=float(is_held(after, label).mean()),
+            width=widths[0] if several else None,
+            corrected_width=widths[1] if several else None,
+        )
+
     def calibration(self, said: NDArray[np.float64]) -> Calibration:
-        fitting = Platt if self.kind is TaskKind.BINARY else Temperature
+        fitting = Platt if self.task.kind is TaskKind.BINARY else Temperature
         correction = fitting.fit(self.of("validation", said), self.of("validation", self.label))
         before, label = self.of("test", said), self.of("test", self.label)
         after = correction.apply(before)
@@ -217,13 +254,17 @@ class _Rows:
             {name: self.of("test", p) for name, p in said.items()},
             self.of("test", self.label),
         )
-        match self.kind:
+        match self.task.kind:
             case TaskKind.BINARY:
                 return {"ranking": ranking(test, label)}
             case TaskKind.MULTICLASS:
-                return {"confusion": confusion(test[MODEL], label, self.classes)}
-            case _:
+                return {"confusion": confusion(test[MODEL], label, self.task.classes)}
+            case TaskKind.QUANTILE:
+                return {"spread": spread(test[MODEL][:, self.task.middle], label)}
+            case TaskKind.REGRESSION:
                 return {"spread": spread(test[MODEL], label)}
+            case _ as unreachable:
+                assert_never(unreachable)
 
     def slices(
         self, said: NDArray[np.float64], segments: Mapping[str, NDArray[np.str_]]

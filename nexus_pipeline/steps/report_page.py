@@ -26,6 +26,7 @@ from nexus_pipeline.steps.report_plots import (
 )
 from nexus_pipeline.steps.report_record import MODEL, EvaluationReport, ModelResult
 from nexus_pipeline.steps.report_sections import (
+    coverage_section,
     data_section,
     distribution_section,
     explained_sections,
@@ -48,7 +49,7 @@ def render_page(evaluation: EvaluationReport) -> str:
         summary(evaluation),
         _verdict(evaluation),
         _comparison(evaluation),
-        pair([_curve(evaluation), _calibration(evaluation) or _residuals(evaluation)]),
+        pair([_curve(evaluation), _calibration(evaluation)]),
         ranking_section(evaluation),
         _metrics(evaluation),
         slices_section(evaluation),
@@ -161,7 +162,7 @@ def _seconds(model: ModelResult) -> str:
 
 
 def _metrics(evaluation: EvaluationReport) -> str:
-    names = [METRIC_NAMES[name] for name in metrics_of(evaluation.task.kind)]
+    names = [METRIC_NAMES[metric.name] for metric in metrics_of(evaluation.task)]
     rows = [
         (
             _kind(evaluation, model.name),
@@ -188,7 +189,7 @@ def _curve(evaluation: EvaluationReport) -> str:
 def _calibration(evaluation: EvaluationReport) -> str:
     found = evaluation.calibration
     if found is None:
-        return ""
+        return coverage_section(evaluation) or _residuals(evaluation)
     fitted = found.correction
     told = (
         f"slope {brief(fitted.slope)}, intercept {brief(fitted.intercept)} on the logit"

@@ -8,6 +8,7 @@ from nexus_pipeline.steps.report_record import (
     MODEL,
     Attention,
     Calibration,
+    Coverage,
     CurvePoint,
     EvaluationReport,
     Residuals,
@@ -25,6 +26,9 @@ METRIC_NAMES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "ece": "ECE",
+    "pinball": "pinball loss",
+    "coverage_error": "coverage error",
+    "interval_width": "interval width",
 }
 
 _HALF = (480.0, 320.0)
@@ -105,6 +109,21 @@ def plot_calibration(calibration: Calibration) -> str:
             radius = 2.5 + 5 * math.sqrt(b.rows / most)
             told = f"{b.rows} rows: said {b.said:.3f}, happened {b.happened:.3f}"
             board.dot((b.said, b.happened), f"mark {kind}", min(radius, 7.5), told)
+    return board.svg()
+
+
+def plot_coverage(coverage: Coverage) -> str:
+    """Share of test labels at or below each quantile, by its level."""
+    board = Board("coverage on test", _HALF, (0, 1), (0, 1), (30, 16, 42, 48))
+    board.x_axis("level")
+    board.y_axis("labels below")
+    board.line((0, 0), (1, 1), "ideal")
+    corrected = [(one.level, one.corrected_below) for one in coverage.levels]
+    plain = [(one.level, one.below) for one in coverage.levels]
+    for kind, points in (("faint", corrected), ("model", plain)):
+        board.path(points, f"curve {kind}")
+        for level, below in points:
+            board.dot((level, below), f"mark {kind}", 4, f"{level:g}: {below:.1%} of labels below")
     return board.svg()
 
 

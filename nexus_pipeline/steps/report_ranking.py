@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nexus_model.evaluate.bootstrap import interval
-from nexus_model.evaluate.metrics import measure
+from nexus_model.evaluate.metrics import Metric, measure
 from nexus_pipeline.steps.report_facts import Confusion, Line, Ranking, Slice, Spread
 
 Array = NDArray[np.float64]
@@ -71,7 +71,7 @@ def spread(said: Array, label: Array) -> Spread | None:
 
 
 def slices(
-    metric: str,
+    metric: Metric | str,
     said: Array,
     label: Array,
     clusters: NDArray[np.generic] | None,
@@ -91,7 +91,7 @@ def slices(
 
 
 def slice_scores(
-    metric: str,
+    metric: Metric | str,
     said: Array,
     label: Array,
     segments: Mapping[str, NDArray[np.str_]],

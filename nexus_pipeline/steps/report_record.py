@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from nexus_model.evaluate.bootstrap import Interval, Number, PairedDifference
 from nexus_model.evaluate.calibration import Platt, ReliabilityBin, ResidualTable, Temperature
 from nexus_model.evaluate.metrics import Direction
+from nexus_model.evaluate.quantiles import LevelShifts
 from nexus_model.optimize.report import SizeReport
 from nexus_model.schema import Record, TaskSpec
 from nexus_pipeline.steps.report_facts import (
@@ -76,6 +77,29 @@ class Residuals(Record):
     points: tuple[tuple[float, float], ...] = Field(description="(predicted, actual) of test rows")
 
 
+class LevelShare(Record):
+    """Share of test labels at or below a level's quantile, also with the correction."""
+
+    level: float
+    below: Number
+    corrected_below: Number
+
+
+class Coverage(Record):
+    """What quantiles promise and hold on test, before and after a shift fitted on validation.
+
+    Widths, in the label's units, are those of the outermost pair; none where there is one level.
+    """
+
+    levels: tuple[LevelShare, ...]
+    correction: LevelShifts
+    promised: float
+    held: Number
+    corrected_held: Number
+    width: float | None
+    corrected_width: float | None
+
+
 class CurvePoint(Record):
     """One epoch of training."""
 
@@ -128,6 +152,7 @@ class EvaluationReport(Record):
     splits: tuple[SplitFacts, ...]
     calibration: Calibration | None
     residuals: Residuals | None
+    coverage: Coverage | None = Field(None, description="of a quantile task")
     background: Background
     ranking: Ranking | None = None
     confusion: Confusion | None = None

@@ -8,14 +8,14 @@ from nexus_model.explain.importance import Importance
 from nexus_model.schema import TaskKind
 from nexus_pipeline.steps.report_facts import ExplainedRow, Explanations
 from nexus_pipeline.steps.report_graph import plot_flow, plot_schema
-from nexus_pipeline.steps.report_parts import brief, number, scrolled, section, table
+from nexus_pipeline.steps.report_parts import brief, number, scrolled, section, share, table
 from nexus_pipeline.steps.report_pictures import (
     plot_importance,
     plot_ranking,
     plot_slices,
     plot_spread,
 )
-from nexus_pipeline.steps.report_plots import METRIC_NAMES
+from nexus_pipeline.steps.report_plots import METRIC_NAMES, plot_coverage
 from nexus_pipeline.steps.report_record import MODEL, EvaluationReport
 
 NOT_THE_SAME = (
@@ -39,10 +39,16 @@ def _what(evaluation: EvaluationReport) -> str:
         TaskKind.BINARY: f"the probability that {name}{positive or ' holds'}",
         TaskKind.MULTICLASS: f"the probability of each of {len(task.classes)} classes of {name}",
         TaskKind.REGRESSION: f"the value of {name}",
-        TaskKind.QUANTILE: f"bounds of {name}",
+        TaskKind.QUANTILE: f"{_listed(task.quantiles)} of {name}",
     }[task.kind]
     when = f", over the {task.horizon_days} days that follow" if task.horizon_days else ""
     return f"The model gives, for each row of <b>{escape(task.entity_table)}</b>, {said}{when}."
+
+
+def _listed(quantiles: tuple[float, ...]) -> str:
+    """The levels in words."""
+    noun = "quantiles" if len(quantiles) > 1 else "quantile"
+    return f"the {noun} {', '.join(f'{level:g}' for level in quantiles)}"
 
 
 def _from_what(evaluation: EvaluationReport) -> str:
@@ -103,6 +109,13 @@ def _how_far(evaluation: EvaluationReport) -> str:
             f"A band that should hold {found.promised:.0%} of test labels holds "
             f"{found.coverage:.0%}; it describes what goes together, not what causes what."
         )
+    if evaluation.coverage is not None:
+        bounds = evaluation.coverage
+        where = "between its outermost bounds" if bounds.width is not None else "below its bound"
+        return (
+            f"Of test labels {share(bounds.held)} lie {where}, {share(bounds.promised)} are "
+            "promised; it describes what goes together, not what causes what."
+        )
     return "It describes what tends to go together, not what causes what."
 
 
@@ -127,6 +140,38 @@ def data_section(evaluation: EvaluationReport) -> str:
     return section("Data", why, picture, table(head, rows))
 
 
+def coverage_section(evaluation: EvaluationReport) -> str:
+    """Whether each quantile has as many labels below it as it says, and the width of the whole."""
+    found = evaluation.coverage
+    if found is None:
+        return ""
+    held = "between the outermost quantiles" if found.width is not None else "below the quantile"
+    why = (
+        f"{share(found.held)} of test labels lie {held}, {share(found.promised)} are promised"
+        f"{_width_told(found.width)}. Pale: {share(found.corrected_held)}"
+        f"{_width_told(found.corrected_width)}, each quantile shifted as validation says "
+        "(conformalized quantile regression). What is served is not shifted. Labels that repeat "
+        "put more at or below a quantile than its level."
+    )
+    rows = [
+        (
+            "",
+            [f"{one.level:g}", _percent(one.below), brief(shift), _percent(one.corrected_below)],
+        )
+        for one, shift in zip(found.levels, found.correction.shifts, strict=True)
+    ]
+    head = ["level", "labels at or<br>below", "shift", "shifted: labels<br>at or below"]
+    return section("Coverage", why, plot_coverage(found), table(head, rows))
+
+
+def _percent(value: float) -> str:
+    return f"{value:.1%}" if math.isfinite(value) else "&ndash;"
+
+
+def _width_told(width: float | None) -> str:
+    return "" if width is None else f", {brief(width)} apart on average"
+
+
 def ranking_section(evaluation: EvaluationReport) -> str:
     """Curves for a yes or no, a table of classes, or a histogram of residuals."""
     if evaluation.ranking is not None:
@@ -140,7 +185,9 @@ def ranking_section(evaluation: EvaluationReport) -> str:
         why = (
             f"Their mean is {brief(evaluation.spread.mean)}; the outermost hundredths are left out."
         )
-        return section("Residuals", why, plot_spread(evaluation.spread))
+        levels = evaluation.task.quantiles
+        of = f" of the quantile {levels[evaluation.task.middle]:g}" if levels else ""
+        return section(f"Residuals{of}", why, plot_spread(evaluation.spread))
     if evaluation.confusion is not None:
         found = evaluation.confusion
         rows = [

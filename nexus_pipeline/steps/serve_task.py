@@ -22,6 +22,7 @@ from nexus_pipeline.steps.gate import Gate, open_gate
 from nexus_pipeline.steps.noting import Note
 from nexus_pipeline.steps.optimize_task import FULL, artifact_folder
 from nexus_pipeline.steps.stored import Stored, relative
+from nexus_pipeline.steps.text_model import text_model_place
 from nexus_pipeline.steps.tokenize_task import open_tensors_of, read_splits
 from nexus_pipeline.storage import Store
 
@@ -115,7 +116,8 @@ def artifact_difference(project: ProjectConfig, task: str, store: Store) -> Arti
     from nexus_model.apply import predict_samples
     from nexus_model.serve.predictor import load_model
 
-    predictor = load_model(artifact_folder(project, task) / FULL)
+    file = artifact_folder(project, task) / FULL
+    predictor = load_model(file, text_model=text_model_place(project))
     recipe, splits = read_recipe(project, task), read_splits(task, store)
     tensors, tokenizer = open_tensors_of(project, task)
     asked_B = splits[Split.VALIDATION]

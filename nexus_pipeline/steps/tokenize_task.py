@@ -19,6 +19,7 @@ from nexus_pipeline.project import ProjectConfig
 from nexus_pipeline.steps.align import folder_hash, read_recipe
 from nexus_pipeline.steps.also_task import also_facts, read_also
 from nexus_pipeline.steps.stored import Stored, aligned_view, relative
+from nexus_pipeline.steps.text_model import text_readers
 from nexus_pipeline.storage import Store
 
 
@@ -71,8 +72,9 @@ def tokenize_task(project: ProjectConfig, task: str, store: Store) -> Stored:
     also = read_also(project, task, splits.split_B, store)
     samples = Labeled(times, read_labels(task, store), train_B)
     with aligned_view(store, recipe.database) as con:
+        readers = text_readers(project, recipe.database)
         tokenizer = write_fitted(
-            con, recipe, folder, samples, indexes, project.tokenization.numerical
+            con, recipe, folder, samples, indexes, project.tokenization.numerical, readers
         )
         write_also(folder, also)
         rows = sum(

@@ -77,7 +77,7 @@ def train_together(
     recipe = read_recipe(project, task)
     tensors, tokenizer = open_tensors_of(project, task)
     train_B, validation_B = splits[Split.TRAIN], splits[Split.VALIDATION]
-    config, metric = training_config(project, len(train_B)), primary_metric(recipe.task.kind)
+    config, metric = training_config(project, len(train_B)), primary_metric(recipe.task)
     goal = goal_of(recipe, tokenizer, tensors.also)
     model = beginning(project, task, progress).to(ranks.device)
     name = f"{fingerprint[:16]}.safetensors"
@@ -101,7 +101,7 @@ def train_together(
 
     fit(
         state, tensors, (train_B, validation_B), goal, config,
-        score=lambda prediction_B, label_B: measure(metric.name, prediction_B, label_B),
+        score=lambda prediction_B, label_B: measure(metric, prediction_B, label_B),
         on_step=lambda step: watch.step(step.epoch, step.step, step.steps, step.loss),
         on_epoch=after_epoch,
     )  # fmt: skip
@@ -143,7 +143,7 @@ def fit_silently(
     """A training judged by the task's metric that nobody watches and no file keeps."""
     from nexus_model.train.loop import fit, new_state
 
-    metric = primary_metric(goal.task.kind).name
+    metric = primary_metric(goal.task)
     return fit(
         new_state(model, config),
         tensors,
@@ -321,6 +321,6 @@ def score_again(project: ProjectConfig, task: str, store: Store) -> tuple[float,
     model.to(own_device())
     chosen_B = read_splits(task, store)[Split.VALIDATION]
     found = predict_samples(model, tensors, chosen_B, recipe.task, tokenizer.label)
-    metric = primary_metric(recipe.task.kind).name
+    metric = primary_metric(recipe.task)
     recorded = [report["score"] for report in read_curve(project, task) if report["best"]][-1]
     return recorded, measure(metric, found, tensors.label_B[chosen_B])

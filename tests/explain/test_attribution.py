@@ -7,6 +7,7 @@ from tiny import stirred, tiny_database, tiny_model
 
 from nexus_model.encode.choose import TableConfig
 from nexus_model.encode.tabnet import TabNetConfig
+from nexus_model.exchange.refine import RefinementConfig
 from nexus_model.explain.attention_flow import attention_flow, attention_patterns
 from nexus_model.explain.inside import (
     expert_map,
@@ -105,7 +106,9 @@ def test_the_last_step_of_a_trace_is_the_answer(tiny, asked):
 
 
 def test_a_cycle_that_does_nothing_is_told_so(tiny):
-    model = tiny_model(tiny)  # Residual outputs start at zero, so cycles change nothing yet.
+    model = tiny_model(tiny, refinement=RefinementConfig(relations=()))  # Nobody else is heard.
+    for own in (block.own.attend.out for block in model.refine.blocks):
+        assert not own.weight.any()  # One's own rows add nothing yet.
     asked = Asked(model, tiny.recipe.task, tiny.tokenizer.label)
     trace = refinement_trace(asked, tiny.tensors, tiny.every_B[40:42])
     assert all(share == pytest.approx(0, abs=1e-6) for share in trace.changes[1])

@@ -7,7 +7,6 @@ import subprocess
 import numpy as np
 import pytest
 
-from nexus_model.evaluate.metrics import MEASURED
 from nexus_model.explain.importance import Importance, TableImportance
 from nexus_model.explain.interaction import PairInteraction
 from nexus_model.schema import TaskKind, TaskSpec
@@ -78,7 +77,10 @@ def background():
 
 def report(kind=TaskKind.BINARY):
     classes = {TaskKind.MULTICLASS: ("a", "b", "c"), TaskKind.BINARY: ("no", "yes")}.get(kind, ())
-    task = TaskSpec(name="spend", kind=kind, entity_table="shops", classes=classes)
+    levels = (0.25, 0.75) if kind is TaskKind.QUANTILE else ()
+    task = TaskSpec(
+        name="spend", kind=kind, entity_table="shops", classes=classes, quantiles=levels
+    )
     rng = np.random.default_rng(0)
     hidden = rng.normal(size=ROWS)
     label, said = hidden, hidden + rng.normal(0, 0.3, ROWS)
@@ -87,6 +89,8 @@ def report(kind=TaskKind.BINARY):
     if kind is TaskKind.MULTICLASS:
         label = np.digitize(hidden, [-0.5, 0.5]).astype(float)
         said = rng.dirichlet(np.ones(3), ROWS)
+    if kind is TaskKind.QUANTILE:
+        said = said[:, None] + [-0.2, 0.2]
     models = {"nexusformer": said, "other": said[::-1].copy()}
     found = evaluate_predictions(
         task, label, SPLIT, None, models, background=background(), draws=50
@@ -119,7 +123,7 @@ def test_the_summary_is_five_sentences(page):
     assert len(re.findall(r"<li>.*?</li>", summary)) == 5
 
 
-@pytest.mark.parametrize("kind", MEASURED)
+@pytest.mark.parametrize("kind", TaskKind)
 def test_every_kind_of_task_has_its_pictures(kind, tmp_path):
     found = report(kind)
     pictures = {"ranking", "confusion", "spread"}
@@ -127,6 +131,7 @@ def test_every_kind_of_task_has_its_pictures(kind, tmp_path):
         TaskKind.BINARY: "ranking",
         TaskKind.MULTICLASS: "confusion",
         TaskKind.REGRESSION: "spread",
+        TaskKind.QUANTILE: "spread",
     }[kind]
     assert [name for name in pictures if getattr(found, name) is not None] == [own]
     text = write_report(tmp_path, found).read_text()

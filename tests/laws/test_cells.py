@@ -38,6 +38,7 @@ def table_rows(numbers=2, times=1, categories=2, texts=1):
         categorical_RC=torch.randint(0, 4, (7, categories), generator=some),
         temporal_RCF=torch.randn(7, times, 5, generator=some),
         text_RCL=torch.randint(0, 257, (7, texts, 3), generator=some),
+        vectors_RCZ=torch.zeros(7, 0, 0),
         parents_RP=torch.zeros(7, 0, dtype=torch.int64),
         ids_R=torch.arange(7),
     )

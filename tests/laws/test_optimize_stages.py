@@ -26,7 +26,7 @@ from nexus_model.optimize.methods import (
     method_of,
 )
 from nexus_model.optimize.prune import share_left
-from nexus_model.schema import ConfigurationError, TaskKind
+from nexus_model.schema import ConfigurationError, TaskKind, TaskSpec
 from nexus_model.train.config import TrainingConfig
 
 CHEAP = {"largest_loss": 1.0}
@@ -221,8 +221,12 @@ def test_a_report_counts_the_bytes_of_the_file(tmp_path):
 
 
 def test_losses_are_the_same_way_round_for_every_metric():
-    assert loss_of(TaskKind.BINARY, 0.8, 0.7) > 0 > loss_of(TaskKind.BINARY, 0.7, 0.8)
-    assert loss_of(TaskKind.REGRESSION, 2.0, 3.0) > 0 > loss_of(TaskKind.REGRESSION, 3.0, 2.0)
+    again, spent = (
+        TaskSpec(name="t", kind=kind, entity_table="e")
+        for kind in (TaskKind.BINARY, TaskKind.REGRESSION)
+    )
+    assert loss_of(again, 0.8, 0.7) > 0 > loss_of(again, 0.7, 0.8)
+    assert loss_of(spent, 2.0, 3.0) > 0 > loss_of(spent, 3.0, 2.0)
 
 
 @pytest.mark.parametrize("name", ["int4", "pruning", "structured"])

@@ -86,7 +86,31 @@ def test_an_unknown_key_is_answered_with_the_nearest(tmp_path, extra, nearest):
         ("project_name: shop", "project_name: My Shop", "project_name"),
         ("target: {target_table: customers, target_column: churned}\n", "", "either target"),
         ("name: orders.csv", "name: customers.parquet", "different names"),
-        ("target_column: churned", "target_column: churned, kind: quantile", "quantile is for"),
+        (
+            "target_column: churned",
+            "target_column: churned, quantiles: [0.5]",
+            "quantiles belong to kind quantile; kind is not said",
+        ),
+        (
+            "target_column: churned",
+            "target_column: churned, kind: regression, quantiles: [0.5]",
+            "not to kind regression",
+        ),
+        (
+            "target_column: churned",
+            "target_column: churned, kind: quantile, quantiles: [0.9, 0.1]",
+            "quantiles must rise between 0 and 1, got [0.9, 0.1]",
+        ),
+        (
+            "target_column: churned",
+            "target_column: churned, kind: quantile, quantiles: [0.5, 1]",
+            "quantiles must rise between 0 and 1",
+        ),
+        (
+            "target_column: churned",
+            "target_column: churned, kind: quantile, quantiles: [0.5, 0.50000001]",
+            "first six digits",
+        ),
     ],
 )
 def test_an_impossible_statement_is_refused(tmp_path, old, new, told):

@@ -48,6 +48,7 @@ datasets:
     categorical_columns: region
     numerical_columns: [age]
     text_columns: []
+    sentence_vectors: false
     timestamp_columns: []
     ignore_columns: note
     on_orphan: drop
@@ -81,6 +82,13 @@ tasks:
     classes: [never, once, more]
     horizon_days: 60
     sql: labels
+  - name: how_much
+    entity_table: customers
+    kind: quantile
+    quantiles: [0.2, 0.8]
+    horizon_days: 60
+    sql: labels
+text_model: models/sentences
 encoder_modules: src/encoders.py
 split:
   validation_from: 2020-01-01
@@ -145,6 +153,7 @@ training:
     weight_decay: 0.1
     momentum: 0.8
     schedule: plateau
+    word_rate: 4.0
     warmup_steps: 5
     decay_share: 0.3
     plateau_factor: 0.4
@@ -175,7 +184,7 @@ optimization:
 raw_folder: data/elsewhere
 schedule: {cron: "0 4 * * *", timezone: Europe/Berlin}
 pretraining: {epochs: 2, hidden_share: 0.2, lr: 0.01, label_shares: [0.5, 1.0]}
-ablation: {seeds: 2, groups: "blocks, tables", epochs: 4}
+ablation: {seeds: 2, groups: "blocks, tables", only: pair track, epochs: 4}
 monitoring:
   window_days: 7
   reference_days: 90

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from nexus_model.evaluate.bootstrap import Interval, interval, paired_difference
-from nexus_model.evaluate.metrics import auroc, direction_of, mae
+from nexus_model.evaluate.metrics import auroc, direction_of, mae, metrics_of
+from nexus_model.schema import TaskKind, TaskSpec
 
 
 def _binary(rows, seed=0):
@@ -132,3 +133,13 @@ def test_a_paired_interval_is_narrower_than_two_separate_ones():
 def test_clusters_of_another_length_are_refused():
     with pytest.raises(ValueError, match="clusters"):
         interval("mae", [1.0, 2.0], [1.0, 2.0], [0])
+
+
+def test_metrics_of_quantiles_have_intervals_that_hold_the_estimate():
+    task = TaskSpec(name="t", kind=TaskKind.QUANTILE, entity_table="e", quantiles=(0.1, 0.9))
+    label = np.random.default_rng(3).normal(size=400)
+    said = np.tile([-1.0, 1.5], (400, 1))
+    for metric in metrics_of(task):
+        found = interval(metric, said, label, np.arange(400) // 8, draws=200)
+        assert (found.metric, found.rows) == (metric.name, 400)
+        assert found.low <= found.estimate <= found.high

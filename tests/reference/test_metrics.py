@@ -8,7 +8,15 @@ from sklearn import metrics as sk
 
 from nexus_model.evaluate import metrics, weighted
 from nexus_model.evaluate.calibration import Platt, ResidualTable, Temperature, reliability
-from nexus_model.schema import TaskKind
+from nexus_model.evaluate.quantiles import LevelShifts, shares_below
+from nexus_model.schema import TaskKind, TaskSpec
+
+LEVELS = (0.1, 0.25, 0.5, 0.9)
+
+
+def _task(kind, levels=LEVELS):
+    quantiles = levels if kind is TaskKind.QUANTILE else ()
+    return TaskSpec(name="spend", kind=kind, entity_table="shops", quantiles=quantiles)
 
 
 def _regression(seed, rows=211):
@@ -31,10 +39,16 @@ def _multiclass(seed, rows=211, classes=5):
     return prediction, label.astype(float)
 
 
+def _quantiles(seed, rows=211):
+    generator = np.random.default_rng(seed)
+    label = generator.normal(3, 2, rows)
+    return np.sort(label[:, None] + generator.normal(0, 2, (rows, len(LEVELS))), axis=1), label
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_regression_metrics_agree_with_sklearn(seed):
     said, label = _regression(seed)
-    found = metrics.score(TaskKind.REGRESSION, said, label)
+    found = metrics.score(_task(TaskKind.REGRESSION), said, label)
     assert found["mae"] == pytest.approx(sk.mean_absolute_error(label, said), abs=1e-12)
     assert found["rmse"] == pytest.approx(sk.root_mean_squared_error(label, said), abs=1e-12)
     assert found["r2"] == pytest.approx(sk.r2_score(label, said), abs=1e-10)
@@ -44,7 +58,7 @@ def test_regression_metrics_agree_with_sklearn(seed):
 def test_binary_metrics_agree_with_sklearn(decimals):
     said, label = _binary(3, decimals=decimals)
     said = said.clip(0.01, 0.99)
-    found = metrics.score(TaskKind.BINARY, said, label)
+    found = metrics.score(_task(TaskKind.BINARY), said, label)
     assert found["auroc"] == pytest.approx(sk.roc_auc_score(label, said), abs=1e-12)
     expected = sk.average_precision_score(label, said)
     assert found["average_precision"] == pytest.approx(expected, abs=1e-12)
@@ -56,7 +70,7 @@ def test_binary_metrics_agree_with_sklearn(decimals):
 @pytest.mark.parametrize("seed", range(3))
 def test_multiclass_metrics_agree_with_sklearn(seed):
     said, label = _multiclass(seed)
-    found, chosen = metrics.score(TaskKind.MULTICLASS, said, label), said.argmax(axis=1)
+    found, chosen = metrics.score(_task(TaskKind.MULTICLASS), said, label), said.argmax(axis=1)
     assert found["log_loss"] == pytest.approx(sk.log_loss(label, said), abs=1e-12)
     assert found["accuracy"] == sk.accuracy_score(label, chosen)
     expected = sk.balanced_accuracy_score(label, chosen)
@@ -102,15 +116,18 @@ def test_a_weighted_binary_metric_agrees_with_sklearn(metric, theirs):
     assert found == pytest.approx(theirs(label, said, sample_weight=weight), abs=1e-12)
 
 
-@pytest.mark.parametrize("kind", metrics.MEASURED)
+@pytest.mark.parametrize("kind", TaskKind)
 def test_integer_weights_are_repeated_rows(kind):
-    rows = {"regression": _regression, "binary": _binary, "multiclass": _multiclass}[kind]
+    rows = {
+        "regression": _regression, "binary": _binary, "multiclass": _multiclass,
+        "quantile": _quantiles,
+    }[kind]  # fmt: skip
     said, label = rows(11)
     times = np.random.default_rng(1).integers(0, 3, len(label))
-    for name in metrics.metrics_of(kind):
-        repeated = metrics.measure(name, said.repeat(times, axis=0), label.repeat(times))
-        counted = metrics.prepare(name, said, label)(times[None, :].astype(float))[0]
-        assert counted == pytest.approx(repeated, abs=1e-9), name
+    for metric in metrics.metrics_of(_task(kind)):
+        repeated = metrics.measure(metric, said.repeat(times, axis=0), label.repeat(times))
+        counted = metrics.prepare(metric, said, label)(times[None, :].astype(float))[0]
+        assert counted == pytest.approx(repeated, abs=1e-9), metric.name
 
 
 @pytest.mark.filterwarnings("error")
@@ -124,7 +141,7 @@ def test_what_is_not_defined_is_nan_without_a_warning():
     assert math.isnan(metrics.r2([1.0, 2.0], [0.1, 0.1]))
     assert math.isnan(metrics.average_precision([0.1, 0.2], [0, 0]))
     for kind in (TaskKind.REGRESSION, TaskKind.BINARY):
-        assert all(math.isnan(value) for value in metrics.score(kind, [], []).values())
+        assert all(math.isnan(value) for value in metrics.score(_task(kind), [], []).values())
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -139,11 +156,12 @@ def test_an_unknown_metric_is_refused():
 
 
 def test_every_kind_has_its_primary_metric_first():
-    chosen = {kind: metrics.primary_metric(kind) for kind in metrics.MEASURED}
-    assert chosen[TaskKind.REGRESSION] == ("mae", "min")
-    assert chosen[TaskKind.BINARY] == ("auroc", "max")
-    assert chosen[TaskKind.MULTICLASS] == ("log_loss", "min")
-    assert all(metrics.metrics_of(kind)[0] == chosen[kind].name for kind in metrics.MEASURED)
+    chosen = {kind: metrics.primary_metric(_task(kind)) for kind in TaskKind}
+    assert chosen[TaskKind.REGRESSION] == ("mae", "min", ())
+    assert chosen[TaskKind.BINARY] == ("auroc", "max", ())
+    assert chosen[TaskKind.MULTICLASS] == ("log_loss", "min", ())
+    assert chosen[TaskKind.QUANTILE] == ("pinball", "min", LEVELS)
+    assert all(metrics.metrics_of(_task(kind))[0] == chosen[kind] for kind in TaskKind)
 
 
 def test_the_reliability_bins_hold_every_row_once():
@@ -214,6 +232,74 @@ def test_a_residual_table_of_one_repeated_prediction_has_one_bin():
     assert ResidualTable.fit([2.0] * 7, np.arange(7.0)).rows == (7,)
 
 
-def test_a_kind_without_metrics_says_which_have_some():
-    with pytest.raises(ValueError, match=r"must be one of.*'regression'.*got quantile"):
-        metrics.primary_metric(TaskKind.QUANTILE)
+@pytest.mark.parametrize("seed", range(3))
+def test_metrics_of_quantiles_agree_with_sklearn(seed):
+    said, label = _quantiles(seed)
+    found = metrics.score(_task(TaskKind.QUANTILE), said, label)
+    each = [
+        sk.mean_pinball_loss(label, said[:, at], alpha=level) for at, level in enumerate(LEVELS)
+    ]
+    assert found["pinball"] == pytest.approx(np.mean(each), abs=1e-12)
+    assert found["mae"] == pytest.approx(sk.mean_absolute_error(label, said[:, 2]), abs=1e-12)
+
+
+def test_weighted_pinball_loss_agrees_with_sklearn():
+    said, label = _quantiles(5)
+    weight = np.random.default_rng(0).integers(0, 4, len(label)).astype(float)
+    each = [
+        sk.mean_pinball_loss(label, said[:, at], alpha=level, sample_weight=weight)
+        for at, level in enumerate(LEVELS)
+    ]
+    found = metrics.prepare(metrics.primary_metric(_task(TaskKind.QUANTILE)), said, label)
+    assert found(weight[None, :])[0] == pytest.approx(np.mean(each), abs=1e-12)
+
+
+def test_metrics_of_quantiles_by_hand():
+    said = np.array([[0.0, 5.0, 10.0], [0.0, 5.0, 20.0], [4.0, 5.0, 6.0], [1.0, 2.0, 3.0]])
+    found = metrics.score(_task(TaskKind.QUANTILE, (0.1, 0.5, 0.9)), said, [10.0, -1.0, 5.0, 2.5])
+    losses = [
+        (0.1 * 10 + 0.5 * 5 + 0.9 * 0) / 3,
+        (0.9 * 1 + 0.5 * 6 + 0.1 * 21) / 3,
+        (0.1 * 1 + 0.5 * 0 + 0.1 * 1) / 3,
+        (0.1 * 1.5 + 0.5 * 0.5 + 0.1 * 0.5) / 3,
+    ]
+    assert found["pinball"] == pytest.approx(np.mean(losses), abs=1e-12)
+    assert found["coverage_error"] == pytest.approx(0.8 - 3 / 4, abs=1e-12)
+    assert found["interval_width"] == pytest.approx((10 + 20 + 2 + 2) / 4, abs=1e-12)
+    assert found["mae"] == pytest.approx((5 + 6 + 0 + 0.5) / 4, abs=1e-12)
+
+
+def test_one_quantile_alone_bounds_from_above_and_has_no_width():
+    found = metrics.score(_task(TaskKind.QUANTILE, (0.9,)), [[1.0], [1.0], [1.0]], [0, 1, 2])
+    assert set(found) == {"pinball", "coverage_error"}
+    assert found["coverage_error"] == pytest.approx(0.9 - 2 / 3, abs=1e-12)
+
+
+def test_a_metric_of_quantiles_asks_for_their_levels_and_as_many_columns():
+    with pytest.raises(ValueError, match="'pinball' needs the levels"):
+        metrics.measure("pinball", [[1.0, 2.0]], [1.0])
+    pinball = metrics.primary_metric(_task(TaskKind.QUANTILE, (0.1, 0.9)))
+    for said in ([1.0], [[1.0, 2.0, 3.0]]):
+        with pytest.raises(ValueError, match="for 2 levels"):
+            metrics.measure(pinball, said, [1.0])
+
+
+def test_shifted_quantiles_hold_what_they_promise_on_rows_not_seen():
+    generator = np.random.default_rng(31)
+    label, levels = generator.gamma(2.0, 3.0, 20_000), (0.05, 0.5, 0.95)
+    said = np.tile([4.0, 4.5, 5.0], (len(label), 1))
+    shifts = LevelShifts.fit(said[:10_000], label[:10_000], levels)
+    shifted = shifts.apply(said[10_000:])
+    assert shares_below(shifted, label[10_000:]) == pytest.approx(levels, abs=0.015)
+    assert (np.diff(shifted, axis=1) >= 0).all()
+
+
+def test_a_shift_is_the_residual_of_the_conformal_rank():
+    label = np.arange(1.0, 10.0)
+    shifts = LevelShifts.fit(np.zeros((9, 3)), label, (0.15, 0.55, 0.99)).shifts
+    assert shifts == (1.0, 6.0, 9.0)
+    assert LevelShifts.fit([[1.0, 2.0]], [5.0], (0.1, 0.9)).shifts == (4.0, 3.0)
+
+
+def test_shifts_that_would_cross_do_not():
+    assert LevelShifts(shifts=(3.0, 0.0)).apply([[1.0, 2.0]]).tolist() == [[2.0, 4.0]]

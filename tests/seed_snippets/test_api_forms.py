@@ -68,8 +68,8 @@ def test_an_encoder_of_a_schema_reads_all_kinds_of_columns():
     rows = TableRows(
         numerical_RC=torch.randn(5, 1), present_RC=torch.rand(5, 2) > 0.5,
         categorical_RC=torch.randint(0, 2, (5, 1)), temporal_RCF=torch.randn(5, 1, 5),
-        text_RCL=torch.randint(0, 9, (5, 1, 4)), parents_RP=torch.zeros(5, 0, dtype=torch.int64),
-        ids_R=torch.arange(5),
+        text_RCL=torch.randint(0, 9, (5, 1, 4)), vectors_RCZ=torch.zeros(5, 0, 0),
+        parents_RP=torch.zeros(5, 0, dtype=torch.int64), ids_R=torch.arange(5),
     )  # fmt: skip
     assert encode(rows).shape == (5, 512)
 

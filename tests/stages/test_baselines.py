@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from nexus_model.evaluate.metrics import MEASURED, auroc, log_loss, mae
+from nexus_model.evaluate.metrics import auroc, log_loss, measure, primary_metric
 from nexus_model.schema import (
     ColumnSpec,
     DatabaseSpec,
@@ -27,6 +27,10 @@ EVERY = [
 ]  # fmt: skip
 
 
+LEVELS = (0.1, 0.5, 0.9)
+EVERY_QUANTILE = ["training_quantiles", "entity_last", "entity_quantiles", *EVERY[3:]]
+
+
 def _table(name, *columns, **options):
     specs = tuple(ColumnSpec(name=n, semantic=s) for n, s in columns)
     return TableSpec(name=name, columns=specs, primary_key=("id",), **options)
@@ -40,11 +44,12 @@ def _task(kind, *, horizon_days=30):
         entity_table="shops",
         horizon_days=horizon_days,
         classes=classes.get(kind, ()),
+        quantiles=LEVELS if kind is TaskKind.QUANTILE else (),
     )
 
 
 def _database(kind, *, history=True):
-    semantic = SemanticType.NUMERICAL if kind is TaskKind.REGRESSION else SemanticType.CATEGORICAL
+    semantic = SemanticType.NUMERICAL if kind.is_number else SemanticType.CATEGORICAL
     tables = [
         _table("shops", ("size", SemanticType.NUMERICAL), ("town", SemanticType.CATEGORICAL)),
         _table(
@@ -63,7 +68,7 @@ def _database(kind, *, history=True):
 
 
 def _label(kind, value, noise):
-    if kind is TaskKind.REGRESSION:
+    if kind.is_number:
         return value + noise
     if kind is TaskKind.BINARY:
         return float(value + 3 * noise > 5)
@@ -96,7 +101,7 @@ def _connection(kind, *, static=False):
     samples = {"entity_row": of, "cutoff": cutoff, "label": label, "split": split}
     samples["as_of"] = cutoff
     _store(con, "samples_spend", sample=np.arange(len(rows)), **samples)
-    past = label if kind is TaskKind.REGRESSION else label.astype(int).astype(str)
+    past = label if kind.is_number else label.astype(int).astype(str)
     history = {"_fk_0": of, "past_label": past, "_time": closed}
     _store(con, "label_history_spend", _row=np.arange(len(rows)), **history)
     return con
@@ -113,7 +118,7 @@ def _samples(con):
     return {name: rows[name].to_numpy() for name in rows.column_names}
 
 
-@pytest.fixture(scope="module", params=MEASURED, ids=lambda kind: kind.value)
+@pytest.fixture(scope="module", params=TaskKind, ids=lambda kind: kind.value)
 def solved(request):
     kind = request.param
     con = _connection(kind)
@@ -125,8 +130,9 @@ def solved(request):
 
 def test_every_baseline_predicts_every_sample(solved):
     kind, _, found = solved
-    assert list(found) == EVERY
-    shape = (CUTOFFS * SHOPS, 3) if kind is TaskKind.MULTICLASS else (CUTOFFS * SHOPS,)
+    assert list(found) == (EVERY_QUANTILE if kind is TaskKind.QUANTILE else EVERY)
+    several = kind in {TaskKind.MULTICLASS, TaskKind.QUANTILE}
+    shape = (CUTOFFS * SHOPS, 3) if several else (CUTOFFS * SHOPS,)
     for baseline in found.values():
         assert baseline.prediction.shape == shape
         assert np.isfinite(baseline.prediction).all()
@@ -139,9 +145,16 @@ def test_probabilities_are_probabilities(solved):
     for baseline in found.values():
         if kind is TaskKind.MULTICLASS:
             assert baseline.prediction.sum(axis=1) == pytest.approx(1)
-        if kind is not TaskKind.REGRESSION:
+        if not kind.is_number:
             assert baseline.prediction.min() >= 0
             assert baseline.prediction.max() <= 1
+
+
+def test_quantiles_of_no_baseline_cross(solved):
+    kind, _, found = solved
+    if kind is TaskKind.QUANTILE:
+        for baseline in found.values():
+            assert (np.diff(baseline.prediction, axis=1) >= 0).all(), baseline.name
 
 
 def test_the_planted_signal_is_found_by_the_aggregates_only(solved):
@@ -151,11 +164,12 @@ def test_the_planted_signal_is_found_by_the_aggregates_only(solved):
 
     def loss(name):
         said, label = found[name].prediction[test], samples["label"][test]
-        if kind is TaskKind.REGRESSION:
-            return mae(said, label)
+        if kind.is_number:
+            return measure(primary_metric(_task(kind)), said, label)
         return 1 - auroc(said, label) if kind is TaskKind.BINARY else log_loss(said, label)
 
-    for weaker in ("majority_or_mean", "entity_mean", "lightgbm_entity"):
+    constant, _, of_entity, *_ = found
+    for weaker in (constant, of_entity, "lightgbm_entity"):
         assert loss("lightgbm_aggregates") < 0.75 * loss(weaker), weaker
 
 
@@ -185,6 +199,27 @@ def test_entity_last_and_mean_are_those_of_closed_windows():
         mean = found["entity_mean"].prediction[row["sample"]]
         assert last == pytest.approx(closed[-1] if closed else constant)
         assert mean == pytest.approx(np.mean(closed) if closed else constant)
+
+
+def test_quantiles_of_an_entity_are_those_of_closed_windows():
+    con = _connection(TaskKind.QUANTILE)
+    found = {b.name: b.prediction for b in _cheap(con, TaskKind.QUANTILE)}
+    samples = _samples(con)
+    train = samples["label"][samples["split"] == "train"]
+    constant = found["training_quantiles"][0]
+    assert constant == pytest.approx(np.quantile(train, LEVELS))
+    for row in _some_rows(con):
+        closed, at = _closed(con, row), row["sample"]
+        own = np.quantile(closed, LEVELS) if len(closed) >= 3 else constant
+        assert found["entity_quantiles"][at] == pytest.approx(own)
+        if not closed:
+            assert found["entity_last"][at] == pytest.approx(constant)
+    late = [row for row in _some_rows(con) if row["split"] == "test"][:2]
+    last = [_closed(con, row)[-1] for row in late]
+    told = found["entity_last"][[row["sample"] for row in late]]
+    change = told - np.array(last)[:, None]
+    assert change[0] == pytest.approx(change[1])
+    assert change[0][0] < 0 < change[0][2]
 
 
 def test_entity_mean_of_a_binary_task_counts_the_prior_once():

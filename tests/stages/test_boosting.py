@@ -87,7 +87,7 @@ def test_a_configuration_is_chosen_by_validation(few, monkeypatch):
     matrix, label = _rows()
     useless = boosting.GRID[0] | {"learning_rate": 1e-9}
     monkeypatch.setattr(boosting, "GRID", (useless, boosting.GRID[1]))
-    assert boost(matrix, label, SPLITS, TASK, seeds=[0]).config == boosting.GRID[1]
+    assert boost(matrix, label, SPLITS, TASK, seeds=[0]).configs == (boosting.GRID[1],)
 
 
 def test_a_lucky_score_of_very_few_trees_does_not_count(few):
@@ -119,3 +119,17 @@ def test_features_of_no_columns_give_the_training_mean():
     splits = np.array((["train"] * 4 + ["validation"] * 4) * 5)
     found = boost(encode(pa.table({}), splits == "train"), label, splits, task, seeds=[0])
     assert found.prediction == pytest.approx(0.75, abs=0.01)
+
+
+def test_boosted_quantiles_are_one_model_a_level_and_never_cross(few, monkeypatch):
+    monkeypatch.setattr(boosting, "GRID", boosting.GRID[1:2])
+    matrix, label = _rows()
+    levels = (0.1, 0.5, 0.9)
+    task = TASK.model_copy(update={"kind": TaskKind.QUANTILE, "quantiles": levels})
+    found = boost(matrix, label, SPLITS, task, seeds=[0, 1])
+    assert found.by_seed.shape == (2, len(SPLITS), 3)
+    assert (np.diff(found.by_seed, axis=-1) >= 0).all()
+    assert (len(found.trees), len(found.configs)) == (6, 3)
+    train = SPLITS == "train"
+    below = (label[train][:, None] <= found.by_seed[0, train]).mean(axis=0)
+    assert below == pytest.approx(levels, abs=0.1)

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from nexus_model.evaluate.metrics import MEASURED, auroc, mae
+from nexus_model.evaluate.metrics import auroc, mae
 from nexus_model.optimize.report import Compared, Latency, SizeReport
 from nexus_model.schema import TaskKind, TaskSpec
 from nexus_pipeline.steps.report import (
@@ -25,12 +25,16 @@ from nexus_pipeline.steps.report_svg import nice_ticks
 ROWS = 601
 SPLIT = np.repeat(["train", "validation", "test"], [201, 200, 200])
 CUTOFF = np.datetime64("2000-01-01", "us") + np.arange(ROWS) // 20 * np.timedelta64(30, "D")
+LEVELS = (0.1, 0.5, 0.9)
 VALIDATION, TEST = SPLIT == "validation", SPLIT == "test"
 
 
 def _task(kind):
     classes = ("a", "b", "c") if kind is TaskKind.MULTICLASS else ()
-    return TaskSpec(name="spend", kind=kind, entity_table="shops", horizon_days=30, classes=classes)
+    return TaskSpec(
+        name="spend", kind=kind, entity_table="shops", horizon_days=30, classes=classes,
+        quantiles=LEVELS if kind is TaskKind.QUANTILE else (),
+    )  # fmt: skip
 
 
 def _rows(kind, seed=0):
@@ -42,12 +46,14 @@ def _rows(kind, seed=0):
         seen = 2 * hidden + generator.normal(0, noise, ROWS)
         if kind is TaskKind.REGRESSION:
             return seen
+        if kind is TaskKind.QUANTILE:
+            return seen[:, None] + [-0.7, 0.0, 0.7]
         if kind is TaskKind.BINARY:
             return 1 / (1 + np.exp(-seen))
         logit = -((seen[:, None] - np.array([-2, 0, 2])) ** 2)
         return np.exp(logit) / np.exp(logit).sum(axis=1, keepdims=True)
 
-    if kind is TaskKind.REGRESSION:
+    if kind.is_number:
         return 2 * hidden + generator.normal(0, 0.5, ROWS), says
     if kind is TaskKind.BINARY:
         return (generator.uniform(size=ROWS) < 1 / (1 + np.exp(-2 * hidden))).astype(float), says
@@ -107,7 +113,7 @@ def test_the_best_baseline_is_chosen_on_validation_not_on_test():
     assert found.best_baseline == "steady"
 
 
-@pytest.mark.parametrize("kind", MEASURED)
+@pytest.mark.parametrize("kind", TaskKind)
 def test_the_better_model_is_found_better_whatever_the_direction(kind):
     found = _evaluation(kind)
     assert found.best_baseline == "strong"
@@ -156,8 +162,34 @@ def test_a_binary_task_is_calibrated_and_a_regression_has_residuals():
     assert 0.75 < regression.residuals.coverage <= 1.0
 
 
+def test_quantiles_are_told_beside_their_levels(tmp_path):
+    found = _evaluation(TaskKind.QUANTILE)
+    label, says = _rows(TaskKind.QUANTILE)
+    says(4.0), says(1.0)
+    said, held = says(0.2)[TEST], found.coverage
+    below = [float((label[TEST] <= said[:, at]).mean()) for at in range(3)]
+    assert [one.below for one in held.levels] == pytest.approx(below)
+    assert held.held == pytest.approx(
+        ((label[TEST] >= said[:, 0]) & (label[TEST] <= said[:, 2])).mean()
+    )
+    assert (held.promised, held.width) == (0.8, pytest.approx(1.4))
+    assert found.calibration is found.residuals is None
+    page = render_page(found)
+    for told in ("<h2>Coverage</h2>", "80% are promised", f"{below[0]:.1%}", "pinball loss"):
+        assert told in page
+
+
+def test_one_quantile_alone_is_told_without_a_width():
+    label, says = _rows(TaskKind.QUANTILE)
+    task = _task(TaskKind.QUANTILE).model_copy(update={"quantiles": (0.9,)})
+    said = {"nexusformer": says(0.2)[:, 2:], "other": says(1.0)[:, 2:]}
+    found = evaluate_predictions(task, label, SPLIT, CUTOFF, said, draws=20)
+    assert found.coverage.width is None
+    assert "below the quantile, 90% are promised. Pale" in render_page(found)
+
+
 def test_the_record_survives_json():
-    for kind in MEASURED:
+    for kind in TaskKind:
         found = _evaluation(kind, background=_background())
         assert EvaluationReport.model_validate_json(found.model_dump_json()) == found
 
@@ -193,7 +225,7 @@ def test_both_files_are_written(tmp_path):
     assert numbers["models"][0]["test"][0]["metric"] == "auroc"
 
 
-@pytest.mark.parametrize("kind", MEASURED)
+@pytest.mark.parametrize("kind", TaskKind)
 def test_the_page_asks_nothing_of_the_network(tmp_path, kind):
     page = _page(tmp_path, kind, background=_background())
     assert not re.search(r"https?:|//\w|src=|href=|@import|url\(|<script|<link", page)
@@ -226,7 +258,7 @@ class _Balance(HTMLParser):
             self.wrong.append(tag)
 
 
-@pytest.mark.parametrize("kind", MEASURED)
+@pytest.mark.parametrize("kind", TaskKind)
 def test_every_tag_is_closed(tmp_path, kind):
     balance = _Balance()
     balance.feed(_page(tmp_path, kind, background=_background()))
