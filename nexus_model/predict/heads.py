@@ -19,9 +19,9 @@ from nexus_model.tokenize.statistics import LabelScale
 class Head(nn.Module):
     """Two layers; the last starts at its usual size, not near zero.
 
-    Near zero what reaches the encoders is noise until features happen to be of use, and features are
-    of no use until the encoders learned: a plateau of some hundred steps that short trainings never
-    leave (docs/decisions/0003).
+    Near zero, what reaches the encoders is noise until features happen to be of use, and features
+    are of no use until the encoders learned: a plateau that short trainings never leave
+    (docs/decisions/0010).
     """
 
     def __init__(self, width: int, clock: int, outputs: int, dropout: float) -> None:

@@ -70,7 +70,7 @@ def test_only_the_variants_named_are_tried_beside_what_they_are_compared_with():
     asked = {"groups": "blocks, pretraining", "only": ["pair track", "10% of labels, pretrained"]}
     names = [variant.name for variant in variants(project(**asked), "churned")]
     assert names == [DEFAULT, "pair track", "10% of labels", "10% of labels, pretrained"]
-    with pytest.raises(ConfigurationError, match="called 'pear track'; they are .*pair track"):
+    with pytest.raises(ConfigurationError, match=r"called 'pear track'; they are .*pair track"):
         variants(project(groups="blocks", only="pear track"), "churned")
 
 
