@@ -128,9 +128,9 @@ def test_a_prediction_does_not_depend_on_the_size_of_batches_or_on_other_cohorts
 
 def test_without_cutoffs_everybody_is_alone():
     tiny = tiny_database(static=True)
-    model = stirred(tiny_model(tiny, cohort=True)).eval()
+    model = stirred(tiny_model(tiny, cohort=True)).eval().double()
     one, all_ = (build_batch(tiny.tensors, np.arange(count), 2) for count in (1, 7))
-    torch.testing.assert_close(model(all_)[:1], model(one), atol=1e-6, rtol=0)
+    torch.testing.assert_close(model(all_)[:1], model(one), atol=1e-9, rtol=0)
 
 
 def test_the_moment_of_the_data_parts_those_of_one_cutoff():

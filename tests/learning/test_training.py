@@ -36,13 +36,16 @@ def test_the_loss_at_the_start_is_the_entropy_of_the_target(kind):
     assert loss.item() == pytest.approx(entropy(tiny.label_B[even]), rel=0.05)
 
 
-def test_the_loss_at_the_start_of_a_regression_is_that_of_the_median():
+@pytest.mark.parametrize("seed", range(4))
+def test_a_regression_starts_at_the_scale_of_its_label(seed):
     tiny = shop(TaskKind.REGRESSION)
     batch = build_batch(tiny.tensors, tiny.every_B, 2)
-    scale = tiny.tokenizer.label
-    loss = task_loss(tiny.recipe.task, tiny_model(tiny)(batch), batch.label_B, scale)
+    scale, model = tiny.tokenizer.label, tiny_model(tiny, seed=seed)
+    loss = task_loss(tiny.recipe.task, model(batch), batch.label_B, scale)
     median = task_loss(tiny.recipe.task, torch.zeros(77, 1), batch.label_B, scale)
-    assert loss.item() == pytest.approx(median.item(), rel=0.05)
+    assert loss.item() < 1.5 * median.item()
+    # The first answers differ between samples, or encoders would learn nothing from them.
+    assert model(batch).std() > 0.05
 
 
 @pytest.mark.parametrize("kind", [k for k in TaskKind if k is not TaskKind.QUANTILE])

@@ -15,7 +15,8 @@ EVERY = {
     "convergence_threshold": 1e-4, "gradient_clipping": 0.5, "precision": "bf16",
     "ema_decay": 0.9, "balance_weight": 0.2, "z_weight": 0.3, "seed": 7,
     "optimizer": {
-        "name": "lion", "lr": 0.01, "weight_decay": 0.1, "momentum": 0.5, "schedule": "plateau",
+        "name": "lion", "lr": 0.01, "word_rate": 3.0, "weight_decay": 0.1, "momentum": 0.5,
+        "schedule": "plateau",
         "warmup_steps": 5, "decay_share": 0.4, "plateau_factor": 0.6, "plateau_patience": 3,
     },
 }  # fmt: skip
