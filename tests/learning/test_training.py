@@ -45,7 +45,7 @@ def test_a_regression_starts_at_the_scale_of_its_label(seed):
     median = task_loss(tiny.recipe.task, torch.zeros(77, 1), batch.label_B, scale)
     assert loss.item() < 1.5 * median.item()
     # The first answers differ between samples, or encoders would learn nothing from them.
-    assert model(batch).std() > 0.05
+    assert model(batch).std() > 0.01
 
 
 @pytest.mark.parametrize("kind", [k for k in TaskKind if k is not TaskKind.QUANTILE])

@@ -98,6 +98,7 @@ def test_a_run_without_changes_opens_no_run_and_notes_nothing(copied: Shop) -> N
 def test_what_changed_between_two_versions_is_told(copied: Shop) -> None:
     copied.change("orders", ",2025-", ",2024-")
     copied.say("epochs: 3", "epochs: 1")
+    copied.say("lr: 0.01", "lr: 0.002")  # Another model, whichever epoch is the best of the first.
     run_shop(copied)
     found = facts(copied, "compare", "shop-churned/1", "shop-churned/2")
     assert set(found["data"]) == {"orders"}
