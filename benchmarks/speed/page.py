@@ -41,7 +41,7 @@ TAIL = """\
 | `make bench-quality` | the model, an ensemble and a stack beside constants, per-entity means and boosting on rel-f1 (both regimes), baseball and flights: [the table](quality/README.md) |
 | `python -m benchmarks.encoders.run` | the encoders on California Housing and Adult beside published figures: [the table](encoders/README.md) |
 | `nexusflow generate shop --rows 8000 --to shop`, then `nexusflow ablate` with [these keys](results/ablation_shop.yaml) | operators, cycles, experts and tables on validation: [the grid](results/ablation_shop.md), one seed, four epochs |
-| `nexusflow ablate --task position` in the default project with [this line](results/ablation_f1.yaml) | operators and blocks on validation: [the grid](results/ablation_f1.md), one seed, four epochs |
+| `nexusflow ablate --task position` in the default project with [these keys](results/ablation_f1.yaml) | operators, cycles and those blocks that had differed, on validation: [the grid](results/ablation_f1.md), one seed, four epochs |
 | `python -m benchmarks.shop.cycles` | a number of cycles, halting per sample, the load of experts |
 | `python -m benchmarks.shop.parts` | which parts of a database with known truth the model learns; `--table` prints what was run |
 | `python benchmarks/optimize.py ...` | every smaller or faster form of a model beside it: [the table](results/optimize.md) |
