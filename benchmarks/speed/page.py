@@ -40,7 +40,8 @@ TAIL = """\
 | `python benchmarks/overhead.py` | CPU of a run through Dagster and MLflow over the same steps as plain functions |
 | `make bench-quality` | the model, an ensemble and a stack beside constants, per-entity means and boosting on rel-f1 (both regimes), baseball and flights: [the table](quality/README.md) |
 | `python -m benchmarks.encoders.run` | the encoders on California Housing and Adult beside published figures: [the table](encoders/README.md) |
-| `nexusflow generate shop --rows 8000 --to shop`, then `nexusflow ablate` with [these keys](results/ablation_shop.yaml) | operators, cycles, experts and tables on validation: [the grid](results/ablation_shop.md), one seed, four epochs |
+| `nexusflow generate shop --rows 8000 --to shop`, then `nexusflow ablate` with [these keys](results/ablation_shop.yaml) | operators, cycles and some blocks on validation: [the grid](results/ablation_shop.md), one seed, four epochs; with [these](results/ablation_shop_earlier.yaml) experts and tables too: [the grid](results/ablation_shop_earlier.md), made before decision 10 |
+| the same with `groups: pretraining` and without `only` | what pretraining on hidden cells buys at 1, 10 and 100 % of labels: [the table](results/pretraining_shop.md) |
 | `nexusflow ablate --task position` in the default project with [these keys](results/ablation_f1.yaml) | operators, cycles and those blocks that had differed, on validation: [the grid](results/ablation_f1.md), one seed, four epochs |
 | `python -m benchmarks.shop.cycles` | a number of cycles, halting per sample, the load of experts |
 | `python -m benchmarks.shop.parts` | which parts of a database with known truth the model learns; `--table` prints what was run |
