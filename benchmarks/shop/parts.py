@@ -167,7 +167,7 @@ def run(seeds: int, epochs: int, only: str | None, model: str | None) -> None:
     """Train what is not in the results yet, saving after each."""
     for seed, case in ((seed, case) for seed in range(seeds) for case in CASES):
         part = case.part.value if case.part else "all"
-        known = {(row["part"], row["model"], row["seed"]) for row in finished()}
+        known = {told_apart(row) for row in finished()}
         asked = only in {None, part} and model in {None, case.model} and seed < case.seeds(seeds)
         if not asked or (part, case.model, seed) in known:
             continue
@@ -176,7 +176,8 @@ def run(seeds: int, epochs: int, only: str | None, model: str | None) -> None:
         told = usual(len(shop.samples("train")), epochs)
         told = told.model_copy(update={"patience": case.patience, "seed": seed})
         row = measured(case, shop, seed, told)
-        save([*finished(), row], epochs)
+        others = [one for one in finished() if told_apart(one) != told_apart(row)]
+        save([*others, row], epochs)
         print({k: v for k, v in row.items() if k not in {"prediction", "label"}}, flush=True)
 
 
@@ -185,6 +186,11 @@ def usual(samples: int, epochs: int) -> TrainingConfig:
     size = usual_batch(samples)
     warmup = min(TrainingConfig().warmup_steps, epochs * -(-samples // size) // 10)
     return TrainingConfig(epochs=epochs, batch_size=size, warmup_steps=warmup)
+
+
+def told_apart(row: dict[str, Any]) -> tuple[str, str, int]:
+    """What no two trainings share."""
+    return row["part"], row["model"], row["seed"]
 
 
 def finished() -> list[dict[str, Any]]:
