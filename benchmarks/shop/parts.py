@@ -31,7 +31,7 @@ from nexus_model.predict.fusion_kind import FusionKind
 from nexus_model.train.config import TrainingConfig
 from nexus_pipeline.generate.parts import Part, ShopParts, share_of_achievable
 from nexus_pipeline.steps.evaluate_task import git_commit
-from nexus_pipeline.steps.train_task import usual_batch
+from nexus_pipeline.steps.train_task import usual_batch, with_usual_warmup
 
 RESULTS = Path(__file__).parents[1] / "results" / "shop_parts.json"
 PAGE = Path(__file__).parent / "README.md"
@@ -183,9 +183,8 @@ def run(seeds: int, epochs: int, only: str | None, model: str | None) -> None:
 
 def usual(samples: int, epochs: int) -> TrainingConfig:
     """What a project that says nothing of batches and warm-up trains with."""
-    size = usual_batch(samples)
-    warmup = min(TrainingConfig().warmup_steps, epochs * -(-samples // size) // 10)
-    return TrainingConfig(epochs=epochs, batch_size=size, warmup_steps=warmup)
+    config = TrainingConfig(epochs=epochs, batch_size=usual_batch(samples))
+    return with_usual_warmup(config, samples)
 
 
 def told_apart(row: dict[str, Any]) -> tuple[str, str, int]:

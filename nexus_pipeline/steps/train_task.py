@@ -201,6 +201,11 @@ def training_config(project: ProjectConfig, samples: int) -> TrainingConfig:
     config = TrainingConfig(**given, **rule, optimizer=chosen.optimizer.name)
     if "warmup_steps" in chosen.optimizer.model_fields_set:
         return config
+    return with_usual_warmup(config, samples)
+
+
+def with_usual_warmup(config: TrainingConfig, samples: int) -> TrainingConfig:
+    """The same with a warm-up of at most a tenth of all steps."""
     steps = config.epochs * -(-samples // config.batch_size)
     return config.model_copy(update={"warmup_steps": min(config.warmup_steps, steps // 10)})
 
