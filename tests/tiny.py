@@ -39,7 +39,7 @@ from nexus_model.schema import (
     TaskSpec,
 )
 from nexus_model.tokenize.batch import TaskTensors
-from nexus_model.tokenize.prepare import fit_tokenizer, index_paths, task_tensors
+from nexus_model.tokenize.prepare import NO_READERS, fit_tokenizer, index_paths, task_tensors
 from nexus_model.tokenize.statistics import NumericalScaling, Tokenizer
 
 START = dt.datetime(2020, 1, 1)
@@ -311,6 +311,7 @@ def tiny_database(
     recipe=None,
     static=False,
     scaling=NumericalScaling.STANDARD,
+    readers=NO_READERS,
 ):
     """The tiny database with samples, indexes, fitted tokenizer and tensors."""
     frames = frames or tiny_frames()
@@ -322,8 +323,9 @@ def tiny_database(
     split_B = np.array([row[1] for row in found])
     times = read_samples(con, "aligned.samples")
     indexes = index_paths(con, recipe, times)
-    tokenizer = fit_tokenizer(con, recipe, times, indexes, label_B, split_B == "train", scaling)
-    tensors = task_tensors(con, recipe, tokenizer, times, indexes, label_B)
+    train_B = split_B == "train"
+    tokenizer = fit_tokenizer(con, recipe, times, indexes, label_B, train_B, scaling, readers)
+    tensors = task_tensors(con, recipe, tokenizer, times, indexes, label_B, readers)
     return Tiny(con, recipe, times, indexes, label_B, split_B, tokenizer, tensors)
 
 

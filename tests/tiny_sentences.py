@@ -10,13 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from tiny import _WORDS, aligned_database, lay_samples, moment, tiny_frames, tiny_recipe
+from tiny import _WORDS, tiny_database
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from nexus_model.align.index import read_samples
 from nexus_model.sentences.model_folder import open_folder
 from nexus_model.sentences.onnx_sentences import OnnxSentences
-from nexus_model.tokenize.prepare import fit_tokenizer, index_paths, task_tensors
 
 WORDS = ("[UNK]", "[PAD]", *_WORDS, "not", "very", "good", "bad")
 WIDTH = 8
@@ -109,20 +107,5 @@ def opened(root, **said):
 
 
 def sentence_database(reader, recipe=None):
-    """The tiny database whose texts the reader reads; as ``tiny_database`` otherwise."""
-    from tiny import DAYS, Tiny
-
-    recipe, frames = recipe or tiny_recipe(), tiny_frames()
-    con = aligned_database(recipe, frames, moment(DAYS))
-    lay_samples(con, recipe, frames)
-    found = con.sql("select label, split from aligned.samples order by sample").fetchall()
-    label_B = np.array([row[0] for row in found], np.float64)
-    split_B = np.array([row[1] for row in found])
-    times = read_samples(con, "aligned.samples")
-    indexes = index_paths(con, recipe, times)
-    readers = {"tickets": reader}
-    tokenizer = fit_tokenizer(
-        con, recipe, times, indexes, label_B, split_B == "train", readers=readers
-    )
-    tensors = task_tensors(con, recipe, tokenizer, times, indexes, label_B, readers)
-    return Tiny(con, recipe, times, indexes, label_B, split_B, tokenizer, tensors)
+    """The tiny database whose texts the reader reads."""
+    return tiny_database(recipe=recipe, readers={"tickets": reader})
